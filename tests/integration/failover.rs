@@ -246,7 +246,8 @@ fn killed_between_any_two_steps_and_run_again_it_ends_the_same() {
         // Another person. Until the epoch is written, the gates hold for everybody.
         let request = match step {
             FailoverStep::WriteEpoch => accepted(),
-            FailoverStep::Verify
+            FailoverStep::FreezeGrants
+            | FailoverStep::Verify
             | FailoverStep::WaitForWriters
             | FailoverStep::RestoreDefaults
             | FailoverStep::HandOver => FailoverRequest::default(),

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use twinlake_core::CallErrorKind;
 use twinlake_core::failover::{
-    FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
-    SwitchoverReadings,
+    FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, FreezeMode,
+    SwitchOperation, SwitchoverReadings,
 };
 use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::RegionRole;
@@ -108,7 +108,8 @@ fn killed_between_any_two_steps_and_run_again_it_ends_the_same() {
     for &step in SwitchOperation::Switchover.steps() {
         let pair = Pair::in_sync();
         let dies = std::panic::AssertUnwindSafe(|| {
-            let request = pair.request(&pair.us);
+            let mut request = pair.request(&pair.us);
+            request.switchover.as_mut().unwrap().freeze = FreezeMode::Grants;
             let _ = pair.switch_with((&pair.india, &pair.us), &request, &DiesAt(step));
         });
         assert!(std::panic::catch_unwind(dies).is_err());

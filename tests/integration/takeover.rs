@@ -1,8 +1,9 @@
 //! A takeover and the return of the former primary: what the comparison of objects counts and leaves out, readings that
 //! fail, commands whose caller dies at any call to a ledger, what is withheld from the standby, the default permissions
-//! of databases, and the query tools.
+//! of databases, the query tools, and the grants that a switchover freezes.
 
 mod default_permissions;
+mod freeze;
 mod interrupted;
 mod objects;
 mod own_roles;

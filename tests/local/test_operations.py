@@ -574,6 +574,7 @@ ITEM_ATTRIBUTES = {
     "rows": {"body", "version", "not_in_sync_state"},
     "query_rows": {"body", "version"},
     "query": {"body", "version"},
+    "frozen_grants": {"body", "version"},
     "managed_keys": {"managed_keys"},
     "source_locations": {"database", "table"},
     "resync_runs": {"started_at", "outstanding_parts", "has_unread_part", "expires_at"},
@@ -658,7 +659,7 @@ def test_metrics_and_log_lines_are_complete(seeded):
         elif entry.get("message") == "reconciled":
             reconciliations.append(entry)
     assert emitted >= {"Lag", "SecondsSinceVerified", "OutOfSync", "OnHold", "DataPending",
-                       "Blocked", "DeadLetters", "MonitorRuns", "Reconciled", "Applied",
+                       "Blocked", "DeadLetters", "MonitorRuns", "IsPrimary", "Reconciled", "Applied",
                        "PlansRejected", "ApiCalls", "ApiErrors"}
     assert emitted & {"ThrottledCalls", "CallCeiling", "SecondsAtCallCeiling"} == set()
     assert {entry["cause"] for entry in reconciliations} >= {"event", "resync"}

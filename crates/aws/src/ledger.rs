@@ -22,6 +22,7 @@
 //! | `incidents` | ALERT KEY | an open incident: `body`, `version` |
 //! | `readiness` | `latest` | the results of the scheduled checks of the readiness: `body`, `version` |
 //! | `pending_objects` | TABLE ID | objects to replicate: `database`, `table`, `body`, `version` |
+//! | `frozen_grants` | EPOCH-DIGEST | grants that a switchover has revoked in the primary of the epoch: `body`, `version` |
 //! | `relocations` | TABLE ID | what relocations of an Iceberg table remember: `database`, `table`, `body`, `version` |
 //! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
 //! | `meta` | `canaries` | the canaries that the Region sends and receives: `body` |

@@ -3,7 +3,7 @@
 //! and uses the one with the highest epoch.
 
 use crate::Policy;
-use crate::failover::{Announcement, EpochRecord, FailoverJournal, FailoverStage};
+use crate::failover::{Announcement, EpochRecord, FailoverJournal, FailoverStage, FreezeMode};
 use crate::timestamp::Timestamp;
 use crate::topology::Epoch;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub const TAKEOVER_DETAIL_TYPE: &str = "Takeover Completed";
 /// The format of the value.
 const FORMAT: u32 = 1;
 
-/// What `[takeover]` of the operation document says about clients.
+/// What `[takeover]` of the operation document says: what clients are told, and what a switchover freezes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TakeoverConfig {
     /// The Athena workgroup of the clients. It has the same name in both Regions.
@@ -32,6 +32,8 @@ pub struct TakeoverConfig {
     pub links: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether an event tells of a takeover.
     pub event: bool,
+    /// What a switchover does about principals that may write.
+    pub freeze: FreezeMode,
 }
 
 impl TakeoverConfig {
@@ -139,6 +141,7 @@ impl EpochRecord {
     pub fn is_open_to_clients(&self) -> bool {
         self.takeover().is_none_or(|journal| match journal.stage {
             FailoverStage::Started
+            | FailoverStage::GrantsFrozen
             | FailoverStage::Verified
             | FailoverStage::EpochWritten
             | FailoverStage::WritersStopped => false,
@@ -214,6 +217,7 @@ mod tests {
             results: by_region("s3://results-*/"),
             links: [("sales".to_owned(), by_region("https://bi.*.example/sales"))].into(),
             event: true,
+            freeze: FreezeMode::None,
         }
     }
 

@@ -8,8 +8,9 @@
 //!
 //! | stage | next step of a failover | next step of a switchover | undo |
 //! |---|---|---|---|
-//! | `started` | write the epoch of the journal | verify that nothing would be lost | close the journal: nothing else was changed |
-//! | `verified` | - | write the epoch of the journal | close the journal |
+//! | `started` | write the epoch of the journal | with a freeze: revoke the grants to write in the primary; else as `grants-frozen` | close the journal, and grant again what was revoked |
+//! | `grants-frozen` | - | verify that nothing would be lost | the same |
+//! | `verified` | - | write the epoch of the journal | the same |
 //! | `epoch-written` | wait until nothing of the former epoch takes effect any more | the same | none |
 //! | `writers-stopped` | restore the defaults of the databases | the same | none |
 //! | `defaults-restored` | - | hand over: the former primary becomes the standby | none |
@@ -18,9 +19,13 @@
 //! A step is done once its stage is stored. A switch that died between any two calls goes on with the step
 //! of the stored stage, on whatever machine.
 
+mod freeze;
 mod gates;
 mod recovery_point;
 
+pub use freeze::{
+    FreezeMode, FrozenGrant, FrozenGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess,
+};
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
 
@@ -93,6 +98,8 @@ pub struct AcceptedDivergence {
 pub enum FailoverStage {
     /// The journal is stored; nothing else has changed.
     Started,
+    /// Of a switchover with a freeze: the grants to write are revoked in the primary.
+    GrantsFrozen,
     /// Of a switchover: both Regions were compared, and nothing would be lost.
     Verified,
     /// The epoch is written: this Region is the primary, and nothing is undone any more.
@@ -111,6 +118,7 @@ impl fmt::Display for FailoverStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Started => "started",
+            Self::GrantsFrozen => "grants-frozen",
             Self::Verified => "verified",
             Self::EpochWritten => "epoch-written",
             Self::WritersStopped => "writers-stopped",
@@ -142,7 +150,7 @@ impl SwitchOperation {
         }
     }
 
-    /// Its steps, in order.
+    /// Its steps, in order. [`FailoverStep::FreezeGrants`] is left out without a freeze.
     #[must_use]
     pub fn steps(self) -> &'static [FailoverStep] {
         match self {
@@ -152,6 +160,7 @@ impl SwitchOperation {
                 FailoverStep::RestoreDefaults,
             ],
             Self::Switchover => &[
+                FailoverStep::FreezeGrants,
                 FailoverStep::Verify,
                 FailoverStep::WriteEpoch,
                 FailoverStep::WaitForWriters,
@@ -165,6 +174,8 @@ impl SwitchOperation {
 /// What a switch does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailoverStep {
+    /// Revoke the grants to write in the primary, each after it was stored.
+    FreezeGrants,
     /// Make the standby equal to the primary, and compare both Regions.
     Verify,
     /// Write the epoch in which this Region is the primary.
@@ -182,6 +193,9 @@ impl FailoverStep {
     #[must_use]
     pub fn description(self) -> &'static str {
         match self {
+            Self::FreezeGrants => {
+                "revoke the grants to write in the primary, and keep them in the standby"
+            }
             Self::Verify => {
                 "resync the standby, and compare both Regions: nothing may be missing in the standby"
             }
@@ -220,6 +234,18 @@ pub struct FailoverJournal {
     /// former primary has something of them that this Region lacks. What it has of any other subject refuses.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<Subject>,
+    /// Of a switchover: whether it revokes the grants to write in the primary.
+    #[serde(default, skip_serializing_if = "FreezeMode::is_none")]
+    pub freeze: FreezeMode,
+    /// The number of grants that it has revoked in the primary.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub frozen: usize,
+    /// The number of grants that an earlier switchover had revoked in this Region, and that this one has granted again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfrozen: usize,
+    /// Those that could not be granted again, with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub still_frozen: BTreeMap<String, String>,
     /// What was behind when it started.
     pub recovery_point: RecoveryPoint,
     /// The number of databases with restored defaults.
@@ -252,6 +278,10 @@ impl FailoverJournal {
             stage: FailoverStage::Started,
             reached: [(FailoverStage::Started, recovery_point.read_at)].into(),
             forced: request.forced.clone(),
+            freeze: request.freeze(),
+            frozen: 0,
+            unfrozen: 0,
+            still_frozen: BTreeMap::new(),
             recovery_point,
             restored: 0,
             unrestored: BTreeMap::new(),
@@ -264,7 +294,7 @@ impl FailoverJournal {
     #[must_use]
     pub fn is_before_epoch(&self) -> bool {
         match self.stage {
-            FailoverStage::Started | FailoverStage::Verified => true,
+            FailoverStage::Started | FailoverStage::GrantsFrozen | FailoverStage::Verified => true,
             FailoverStage::EpochWritten
             | FailoverStage::WritersStopped
             | FailoverStage::DefaultsRestored
@@ -279,8 +309,12 @@ impl FailoverJournal {
         match self.stage {
             FailoverStage::Started => Some(match self.operation {
                 SwitchOperation::Failover => FailoverStep::WriteEpoch,
-                SwitchOperation::Switchover => FailoverStep::Verify,
+                SwitchOperation::Switchover => match self.freeze {
+                    FreezeMode::Grants => FailoverStep::FreezeGrants,
+                    FreezeMode::None => FailoverStep::Verify,
+                },
             }),
+            FailoverStage::GrantsFrozen => Some(FailoverStep::Verify),
             FailoverStage::Verified => Some(FailoverStep::WriteEpoch),
             FailoverStage::EpochWritten => Some(FailoverStep::WaitForWriters),
             FailoverStage::WritersStopped => Some(FailoverStep::RestoreDefaults),
@@ -303,6 +337,10 @@ impl FailoverJournal {
         self.reached.insert(stage, now);
         self
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What clients have been told of a takeover.
@@ -342,6 +380,8 @@ pub struct SwitchoverReadings {
     pub lag_limits: BTreeMap<Channel, i64>,
     /// What of the S3 replication to the Region that becomes the primary no canary proves, with the reason.
     pub unproven_replication: BTreeSet<String>,
+    /// Whether the grants to write are revoked in the primary.
+    pub freeze: FreezeMode,
 }
 
 impl FailoverRequest {
@@ -352,6 +392,11 @@ impl FailoverRequest {
             None => SwitchOperation::Failover,
             Some(_) => SwitchOperation::Switchover,
         }
+    }
+
+    fn freeze(&self) -> FreezeMode {
+        let readings = self.switchover.as_ref();
+        readings.map(|readings| readings.freeze).unwrap_or_default()
     }
 }
 
@@ -426,6 +471,12 @@ pub fn decide(
 /// What a step has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SwitchStepResult {
+    /// Of [`FailoverStep::FreezeGrants`]: the number of revoked grants.
+    pub frozen: usize,
+    /// Of [`FailoverStep::RestoreDefaults`]: the number of grants that were granted again.
+    pub unfrozen: usize,
+    /// Of [`FailoverStep::RestoreDefaults`]: the grants that could not be granted again, with the reason.
+    pub still_frozen: BTreeMap<String, String>,
     /// Of [`FailoverStep::RestoreDefaults`]: the number of databases with restored defaults.
     pub restored: usize,
     /// Of [`FailoverStep::RestoreDefaults`]: the others, with the reason.
@@ -447,6 +498,10 @@ pub fn after_step(
     };
     let mut next = record.clone();
     let stage = match step {
+        FailoverStep::FreezeGrants => {
+            journal.frozen = result.frozen;
+            FailoverStage::GrantsFrozen
+        }
         FailoverStep::Verify => FailoverStage::Verified,
         FailoverStep::WriteEpoch => {
             (next.epoch, next.switched_at) = (journal.to, Some(now));
@@ -460,6 +515,8 @@ pub fn after_step(
             };
             journal.restored = before + result.restored;
             journal.unrestored = result.unrestored;
+            journal.unfrozen += result.unfrozen;
+            journal.still_frozen.extend(result.still_frozen);
             match journal.operation {
                 SwitchOperation::Switchover
                     if !journal.reached.contains_key(&FailoverStage::Completed) =>
@@ -502,10 +559,12 @@ pub fn undo(record: &EpochRecord, now: Timestamp) -> Result<EpochRecord, UndoRef
         return Err(UndoRefusal::NothingToUndo);
     };
     match journal.stage {
-        FailoverStage::Started | FailoverStage::Verified => Ok(EpochRecord {
-            failover: Some(journal.at(FailoverStage::Undone, now)),
-            ..record.clone()
-        }),
+        FailoverStage::Started | FailoverStage::GrantsFrozen | FailoverStage::Verified => {
+            Ok(EpochRecord {
+                failover: Some(journal.at(FailoverStage::Undone, now)),
+                ..record.clone()
+            })
+        }
         FailoverStage::EpochWritten
         | FailoverStage::WritersStopped
         | FailoverStage::DefaultsRestored => Err(UndoRefusal::EpochWritten(

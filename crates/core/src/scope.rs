@@ -128,7 +128,7 @@ pub struct ReadRequest {
     pub deletion_named: bool,
     /// An event says that partitions of it were deleted, and not which, or more of them than are read by name: all
     /// are listed. Where it names them, they are among [`Self::deletable_partitions`].
-    #[serde(default, alias = "partition_deletion_named")]
+    #[serde(default)]
     pub unnamed_partitions_deleted: bool,
     /// The values of partitions that may be deleted if the primary lacks them, without further
     /// proof: an event named their deletion, or a full listing of the primary does not contain
@@ -635,13 +635,6 @@ mod tests {
         assert!(
             read_request.partition_values.is_empty() && read_request.unnamed_partitions_deleted
         );
-    }
-
-    #[test]
-    fn a_message_with_the_former_name_of_unnamed_partitions_is_read() {
-        let sent = r#"{"facets": ["definition"], "partition_deletion_named": true}"#;
-        let read_request: ReadRequest = serde_json::from_str(sent).unwrap();
-        assert!(read_request.unnamed_partitions_deleted);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! two calls and run again, on another machine too, and two people may run them at once.
 
 mod defaults;
+pub(crate) mod freeze;
 mod handover;
 
+pub use freeze::{FreezeTerms, FrozenRegion, UnfrozenGrants};
 pub use handover::{BothRegions, Handover, writers};
 
 use crate::ports::{Clock, Ledger, StatsStore, WriteRegion};
@@ -77,13 +79,20 @@ pub enum FailoverError {
         "somebody has undone this failover meanwhile; run the command again if it is still wanted"
     )]
     UndoneMeanwhile,
-    /// A switchover would lose something. Nothing but the journal has changed.
+    /// A switchover would lose something. Nothing but the journal, and what is frozen, has changed.
     #[error("nothing was switched: {0}")]
     NotVerified(String),
+    /// A grant to write could not be revoked.
+    #[error("nothing was switched: {0}; {GIVE_BACK}")]
+    NotFrozen(String),
     /// A call failed.
     #[error("{0}")]
     Call(#[from] CallError),
 }
+
+/// How a person gets back what a freeze has revoked.
+const GIVE_BACK: &str =
+    "run the command again, or with `--undo`, which grants again what was revoked";
 
 /// How many times a record that others change at the same time is read again.
 const MAX_ATTEMPTS: u32 = 16;
@@ -183,6 +192,26 @@ pub async fn undo_failover<L: Ledger, C: Clock>(
     Err(CallError::new(kind, "failover", "this Region", message).into())
 }
 
+/// Undoes a switchover that has not written its epoch, and grants again what it has revoked in the primary. It may be
+/// repeated.
+///
+/// # Errors
+/// There is none, or the epoch is written; or a call failed.
+pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
+    clock: &C,
+    frozen: &FrozenRegion<'_, W, L>,
+) -> Result<UnfrozenGrants, FailoverError> {
+    let ledger = frozen.next_ledger;
+    match undo_failover(ledger, clock).await {
+        // Whoever undid it may not have come to the grants.
+        Err(FailoverError::NotUndone(UndoRefusal::NothingToUndo))
+            if ledger.epoch().await? == frozen.terms.epoch
+                && !frozen.grants().await?.is_empty() => {}
+        undone => undone?,
+    }
+    Ok(frozen.unfreeze().await?)
+}
+
 /// Runs the steps that are left. Returns the completed journal, or `None` if somebody else wrote the record
 /// meanwhile.
 async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
@@ -201,9 +230,18 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
         survivor.progress.step_started(step);
         let mut result = SwitchStepResult::default();
         match step {
+            FailoverStep::FreezeGrants => {
+                let frozen = survivor.handover.freeze(&record).await?;
+                result.frozen = frozen.map_err(FailoverError::NotFrozen)?;
+            }
             FailoverStep::Verify => {
                 if let Some(reason) = survivor.handover.verify(&record).await? {
-                    return Err(FailoverError::NotVerified(reason));
+                    let journal = record.failover.as_ref();
+                    let is_frozen = journal.is_some_and(|journal| !journal.freeze.is_none());
+                    return Err(FailoverError::NotVerified(match is_frozen {
+                        true => format!("{reason}; {GIVE_BACK}"),
+                        false => reason,
+                    }));
                 }
             }
             // The epoch is written together with the stage, below.
@@ -215,6 +253,10 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
                 let only = journal.and_then(FailoverJournal::left_to_restore);
                 let restored = defaults::restore(survivor, from, only).await?;
                 (result.restored, result.unrestored) = (restored.restored, restored.unrestored);
+                let (region, ledger) = (survivor.region, survivor.ledger);
+                let at = (survivor.site, record.epoch);
+                let unfrozen = freeze::restore(region, ledger, survivor.policy, at).await?;
+                (result.unfrozen, result.still_frozen) = (unfrozen.granted, unfrozen.refused);
             }
             FailoverStep::HandOver => {
                 result.not_handed_over = survivor.handover.hand_over(&record).await?;

@@ -8,8 +8,10 @@
 //! # Invariants
 //!
 //! - The primary is accessed through [`ports::ReadRegion`], which has no call that writes. The
-//!   only exception is the [`heartbeat`], which Twinlake writes in the primary.
-//! - Only an [`ApprovedPlan`](twinlake_core::ApprovedPlan) is applied.
+//!   only exceptions are the [`heartbeat`], which Twinlake writes in the primary, and the freeze of a switchover
+//!   ([`failover::FrozenRegion`]), which revokes grants there and grants them again.
+//! - Only an [`ApprovedPlan`](twinlake_core::ApprovedPlan) is applied. A takeover restores besides what a ledger holds: default
+//!   permissions, and grants that a freeze has revoked.
 //! - Deployed functions and commands write through a [`FencedRegion`], under a lease that the role of the Region
 //!   renews.
 //! - The engine uses no AWS crate, no system clock and no environment: time comes from

@@ -43,6 +43,7 @@ pub use databases::MAX_TABLES_PER_INVOCATION;
 pub(crate) use databases::database_by_name;
 pub use lakeformation::{Items, OptIns};
 pub use partitions::MAX_PARTITIONS_PER_ROUND;
+pub(crate) use prefetch::all_grants;
 pub use prefetch::{GrantsToList, Prefetched, PrincipalMappings, principal_mappings};
 
 /// The snapshots of both Regions that a plan is made from.

@@ -22,12 +22,12 @@ pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };
-pub use ledger::{ConditionalWrites, Ledger, next_version};
+pub use ledger::{ConditionalWrites, DocumentStore, Ledger, next_version};
 pub use messaging::{AddressParameter, AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, EventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use page_tokens::PageTokens;
-pub use query::{DocumentStore, ReadQueryRegion, WriteQueryRegion};
+pub use query::{ReadQueryRegion, WriteQueryRegion};
 pub use stats::{StatCounters, StatsStore};
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The reconcile loop.
 
 mod bookkeeping;
+mod freeze;
 mod fresh_reads;
 pub(crate) mod grant_listing;
 mod intents;

@@ -19,7 +19,7 @@ const WRITES: [&str; 7] = [
 ];
 
 /// Each place where a caller of these calls can die, as far as it makes a difference.
-fn deaths(calls: &[&str]) -> Vec<(usize, DeathPoint)> {
+pub(super) fn deaths(calls: &[&str]) -> Vec<(usize, DeathPoint)> {
     let mut deaths: Vec<(usize, DeathPoint)> = Vec::new();
     let writes = calls.iter().enumerate();
     let writes = writes.filter(|(_, call)| WRITES.iter().any(|verb| call.starts_with(verb)));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::failover::{
-    EpochRecord, FailoverJournal, FailoverRequest, FailoverStage, SwitchoverReadings,
+    EpochRecord, FailoverJournal, FailoverRequest, FailoverStage, FreezeMode, SwitchoverReadings,
 };
 use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, RegionRole};
@@ -151,7 +151,9 @@ impl Pair {
         }
     }
 
-    fn context<'a>(
+    /// The reconciliation of a standby.
+    #[must_use]
+    pub fn context<'a>(
         &'a self,
         primary: &'a PairRegion,
         standby: &'a PairRegion,
@@ -249,12 +251,14 @@ impl Pair {
             '_,
             PairEnvironment,
             SimRegion,
+            SimRegion,
             MortalLedger,
             TestObjects,
             TestQueue,
         > = BothRegions {
             context: (!is_written).then(|| self.context(former, next, held, &none)),
             regions: self.regions(next, former, to),
+            former_writes: &former.region,
             queue: None,
         };
         self.survive(next, request, progress, &handover)
@@ -296,6 +300,7 @@ impl Pair {
                 writers_stopped: true,
                 lag_limits: Channel::EVERY.map(|channel| (channel, 900)).into(),
                 unproven_replication: BTreeSet::new(),
+                freeze: FreezeMode::None,
                 region: STANDBY.to_owned(),
             }),
             ..FailoverRequest::default()

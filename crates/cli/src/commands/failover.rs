@@ -113,7 +113,7 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError>
     let options = &args.switch;
     let survivor = SurvivingRegion::open(&args.ledger_table, &args.region, options).await?;
     if options.undo {
-        return undo(&survivor, SwitchOperation::Failover).await;
+        return undo(&survivor).await;
     }
     let request = options.request(args.accept_loss, None);
     let question = format!(
@@ -125,16 +125,10 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError>
 }
 
 /// Undoes what is under way.
-pub(super) async fn undo(
-    survivor: &SurvivingRegion,
-    operation: SwitchOperation,
-) -> Result<CommandOutcome, CliError> {
+async fn undo(survivor: &SurvivingRegion) -> Result<CommandOutcome, CliError> {
     let undone = undo_failover(&survivor.ledger, &SystemClock).await;
     undone.map_err(cli_error)?;
-    output::print(&format!(
-        "The {} is undone. It had changed nothing but its journal.",
-        operation.as_str()
-    ));
+    output::print("The failover is undone. It had changed nothing but its journal.");
     Ok(CommandOutcome::Done)
 }
 
@@ -233,16 +227,18 @@ async fn take_over<H: Handover>(
             refused @ (FailoverError::Refused(_)
             | FailoverError::NotUndone(_)
             | FailoverError::NotVerified(_)
+            | FailoverError::NotFrozen(_)
             | FailoverError::UndoneMeanwhile) => cli_error(refused),
         }
     })
 }
 
-fn cli_error(error: FailoverError) -> CliError {
+pub(super) fn cli_error(error: FailoverError) -> CliError {
     match error {
         refused @ (FailoverError::Refused(_)
         | FailoverError::NotUndone(_)
         | FailoverError::NotVerified(_)
+        | FailoverError::NotFrozen(_)
         | FailoverError::UndoneMeanwhile) => CliError::Usage(refused.to_string()),
         FailoverError::Call(error) => error.into(),
     }
@@ -310,7 +306,10 @@ fn print_preview(
     output::print(&format!("The steps to epoch {to}:"));
     let from = journal.next_step();
     let steps = journal.operation.steps().iter().copied();
-    for step in steps.skip_while(|step| Some(*step) != from) {
+    let steps = steps.skip_while(|step| Some(*step) != from);
+    for step in
+        steps.filter(|step| !journal.freeze.is_none() || *step != FailoverStep::FreezeGrants)
+    {
         let line = match step {
             FailoverStep::WriteEpoch => format!("{}; undone until then", step.description()),
             FailoverStep::WaitForWriters => format!(
@@ -318,9 +317,10 @@ fn print_preview(
                  longest life of a request that one of them sends last, and a margin",
                 step.description()
             ),
-            FailoverStep::Verify | FailoverStep::RestoreDefaults | FailoverStep::HandOver => {
-                step.description().to_owned()
-            }
+            FailoverStep::FreezeGrants
+            | FailoverStep::Verify
+            | FailoverStep::RestoreDefaults
+            | FailoverStep::HandOver => step.description().to_owned(),
         };
         output::print(&format!("  - {line}"));
     }
@@ -419,6 +419,30 @@ fn print_left_out(survivor: &SurvivingRegion, journal: &FailoverJournal) {
     }
 }
 
+/// Says what a freeze has revoked, and what was granted again.
+fn print_frozen(survivor: &SurvivingRegion, journal: &FailoverJournal) {
+    let (region, other) = (&survivor.region, survivor.other_region());
+    if journal.frozen > 0 {
+        output::print(&format!(
+            "{} to write {} revoked in {other} until it is the primary again.",
+            counted(journal.frozen, "grant"),
+            one_or_many(journal.frozen, "is", "are")
+        ));
+    }
+    if journal.unfrozen > 0 {
+        output::print(&format!(
+            "{} to write, revoked when {region} was the primary before, {} granted again.",
+            counted(journal.unfrozen, "grant"),
+            one_or_many(journal.unfrozen, "is", "are")
+        ));
+    }
+    for (grant, reason) in &journal.still_frozen {
+        let line =
+            format!("  not granted again: {grant}: {reason}. Grant it by hand if it is needed.");
+        output::print(&render::escape(&line));
+    }
+}
+
 fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&FailoverJournal>) {
     if survivor.is_quiet {
         output::json(&serde_json::json!({ "epoch": epoch, "journal": journal }));
@@ -440,6 +464,7 @@ fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&Failover
             );
             output::print(&render::escape(&line));
         }
+        print_frozen(survivor, journal);
     }
     output::print(&format!(
         "Tell the users: the lake is in {region}. Databases, tables and permissions have the same names; \

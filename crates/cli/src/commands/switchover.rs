@@ -1,33 +1,38 @@
 //! `twinlake switchover` and `twinlake failback`: makes the standby the primary while both Regions are healthy, without
 //! loss, and the former primary the standby.
 
-use super::failover::{SurvivingRegion, switch, undo};
+use super::failover::{SurvivingRegion, cli_error, switch};
 use super::switch_options::SwitchOptions;
 use crate::common_options::Common;
 use crate::connect::{CommandEnvironment, CommandRegion, Connection, WithoutLedger, ledger_in};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
-use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions, SqsRetryQueue, SystemClock};
+use std::sync::Arc;
+use twinlake_aws::{
+    AwsRegion, Clients, DynamoLedger, S3ObjectVersions, SqsRetryQueue, SystemClock,
+};
 use twinlake_core::audit::ApprovedDeletions;
-use twinlake_core::failover::{SwitchOperation, SwitchoverReadings};
+use twinlake_core::failover::{FreezeMode, SwitchoverReadings};
 use twinlake_core::grant::GrantMapping;
 use twinlake_core::heartbeat::Channel;
-use twinlake_core::render;
-use twinlake_core::topology::Epoch;
-use twinlake_engine::Context;
-use twinlake_engine::Ledger as _;
+use twinlake_core::topology::{Epoch, RegionRole};
+use twinlake_core::{OwnRoles, render};
 use twinlake_engine::divergence::{DivergenceContext, RegionPorts};
-use twinlake_engine::failover::{BothRegions, unproven_replication, writers};
+use twinlake_engine::failover::{
+    BothRegions, FreezeTerms, FrozenRegion, undo_switchover, unproven_replication, writers,
+};
 use twinlake_engine::operation_document::OperationConfig;
+use twinlake_engine::write_fence::{WriteFence, WriterRole};
+use twinlake_engine::{Context, FencedRegion, Ledger as _};
 
 /// Arguments of `twinlake switchover` and `twinlake failback`.
 #[derive(Debug, Clone, Args)]
 pub struct SwitchoverArgs {
     /// Say that nobody writes to the primary any more
     ///
-    /// Twinlake does not stop writers. It lists those that Lake Formation lets write; who writes by IAM and
-    /// S3 alone, it cannot see.
+    /// Twinlake stops no writers, or, with `freeze = "grants"` in the operation document, those whose grants it can
+    /// revoke. It lists the others that Lake Formation lets write; who writes by IAM and S3 alone, it cannot see.
     #[arg(long, conflicts_with = "undo")]
     pub writers_stopped: bool,
     /// How it is asked for
@@ -37,6 +42,9 @@ pub struct SwitchoverArgs {
 
 /// The environment of the last resync.
 type Env = CommandEnvironment;
+
+/// The primary, written to under a lease on being the primary.
+type FormerWrites = FencedRegion<AwsRegion, DynamoLedger, SystemClock>;
 
 /// Why the command needs a deployment.
 const NEEDS_LEDGERS: &str = "it switches the Regions of a deployment; add --region REGION, the Region that becomes \
@@ -127,22 +135,27 @@ pub(crate) async fn run(
     };
     let options = &args.switch;
     let survivor = SurvivingRegion::open(&ledgers.ledger_table, region, options).await?;
-    if options.undo {
-        return undo(&survivor, SwitchOperation::Switchover).await;
-    }
     let former = survivor.other_region();
     let stores = Stores::open(&ledgers.ledger_table, region, former).await;
+    let former_writes = former_writes(&survivor, &stores).await?;
+    if options.undo {
+        return undo(&survivor, &stores, &former_writes).await;
+    }
     let connection = connect(common, &survivor).await?;
     let readings = readings(args.writers_stopped, &survivor, &stores).await?;
     let roles = SwitchedRoles::new(&connection, &survivor);
     if !roles.is_written && !options.json {
-        print_writers(&connection, former).await?;
+        match readings.freeze {
+            FreezeMode::None => print_writers(&connection, former).await?,
+            FreezeMode::Grants => print_freeze(&connection, &stores, former).await?,
+        }
     }
     let none = ApprovedDeletions::None;
     let handover: BothRegions<
         '_,
         Env,
         CommandRegion,
+        FormerWrites,
         DynamoLedger,
         S3ObjectVersions,
         SqsRetryQueue,
@@ -152,6 +165,7 @@ pub(crate) async fn run(
             ..connection.context(&none)
         }),
         regions: stores.regions(&connection, &roles),
+        former_writes: &former_writes,
         queue: None,
     };
     let request = options.request(false, Some(readings));
@@ -183,6 +197,63 @@ async fn connect(common: &Common, survivor: &SurvivingRegion) -> Result<Connecti
     )))
 }
 
+/// The primary, to revoke grants there and to grant them again.
+async fn former_writes(
+    survivor: &SurvivingRegion,
+    stores: &Stores,
+) -> Result<FormerWrites, CliError> {
+    let clients = Clients::connect(survivor.other_region()).await;
+    let (former, next) = (&stores.former_ledger, &survivor.ledger);
+    let fence = WriteFence::new(former.clone(), Some(next.clone()), SystemClock);
+    let site = survivor.site.other();
+    let writer = WriterRole {
+        site,
+        epoch: survivor.ledger.epoch().await?,
+        role: RegionRole::Primary,
+    };
+    fence.allow(writer, None);
+    clients.limits().require_lease(fence.lease().clone());
+    let account = &survivor.policy.sites.get(site).account;
+    let region = AwsRegion::new(&clients, account);
+    Ok(FencedRegion::new(region, Some(Arc::new(fence))))
+}
+
+/// Undoes what is under way, and grants again what was revoked.
+async fn undo(
+    survivor: &SurvivingRegion,
+    stores: &Stores,
+    former_writes: &FormerWrites,
+) -> Result<CommandOutcome, CliError> {
+    let no_roles = OwnRoles::new(Vec::new());
+    let frozen = FrozenRegion {
+        region: former_writes,
+        next_ledger: &survivor.ledger,
+        former_ledger: &stores.former_ledger,
+        terms: FreezeTerms {
+            policy: &survivor.policy,
+            epoch: survivor.ledger.epoch().await?,
+            own_roles: &no_roles,
+        },
+    };
+    let undone = undo_switchover(&SystemClock, &frozen).await;
+    let undone = undone.map_err(cli_error)?;
+    if undone.granted == 0 && undone.refused.is_empty() {
+        output::print("The switchover is undone. It had changed nothing but its journal.");
+        return Ok(CommandOutcome::Done);
+    }
+    output::print(&format!(
+        "The switchover is undone. {} that it had revoked in {} {} granted again.",
+        render::counted(undone.granted, "grant"),
+        survivor.other_region(),
+        render::one_or_many(undone.granted, "is", "are")
+    ));
+    for (grant, reason) in &undone.refused {
+        let line = format!("  not granted again: {grant}: {reason}");
+        output::print(&render::escape(&line));
+    }
+    Ok(CommandOutcome::done_if(undone.refused.is_empty()))
+}
+
 /// What the gates look at, beside how far the Region is behind.
 async fn readings(
     writers_stopped: bool,
@@ -202,7 +273,66 @@ async fn readings(
             &survivor.policy,
         )
         .await,
+        freeze: operation
+            .takeover
+            .map(|takeover| takeover.freeze)
+            .unwrap_or_default(),
     })
+}
+
+/// Lists whose grants to write are revoked, and who may write in the primary all the same.
+async fn print_freeze(
+    connection: &Connection,
+    stores: &Stores,
+    primary: &str,
+) -> Result<(), CliError> {
+    let terms = FreezeTerms {
+        policy: &connection.policy,
+        epoch: connection.epoch,
+        own_roles: connection.own_roles(),
+    };
+    let (leads, follows) = connection.regions();
+    let standby = (follows, &stores.next_ledger);
+    let access = terms.write_access(leads, standby).await?;
+    let mut frozen: BTreeMap<&str, usize> = BTreeMap::new();
+    for grant in access.revocable.keys() {
+        *frozen.entry(grant.principal.0.as_str()).or_default() += 1;
+    }
+    output::print(&format!(
+        "{} to write of {} {} revoked in {primary}, and granted again when it is the primary again, or by `--undo`:",
+        render::counted(access.revocable.len(), "grant"),
+        render::counted(frozen.len(), "principal"),
+        render::one_or_many(access.revocable.len(), "is", "are")
+    ));
+    let frozen = frozen.into_iter();
+    print_listed(frozen.map(|(principal, count)| format!("{principal}: {count}")));
+    output::print(
+        "A revoke does not stop who writes by IAM and S3 alone, nor a job that holds credentials of Lake Formation until \
+         they expire, nor:",
+    );
+    let others = access.others.iter();
+    print_listed(others.map(|((principal, reason), count)| {
+        format!(
+            "{principal}, {}: {reason}",
+            render::counted(*count, "permission")
+        )
+    }));
+    Ok(())
+}
+
+/// Prints the first lines of a list.
+fn print_listed(lines: impl Iterator<Item = String>) {
+    let lines: Vec<String> = lines.collect();
+    for line in lines.iter().take(MAX_WRITERS) {
+        output::print(&render::escape(&format!("  {line}")));
+    }
+    if lines.is_empty() {
+        output::print("  none that Lake Formation knows");
+    }
+    let more = lines.len().saturating_sub(MAX_WRITERS);
+    if more > 0 {
+        output::print(&format!("  and {more} more"));
+    }
 }
 
 /// Lists who may still write to the primary, as far as Lake Formation knows.
@@ -214,23 +344,14 @@ async fn print_writers(connection: &Connection, primary: &str) -> Result<(), Cli
         *by_principal.entry(grant.principal.0.as_str()).or_default() += 1;
     }
     output::print(&format!(
-        "Twinlake stops no writers. In {primary}, {} {} Lake Formation permissions to write; others \
+        "Twinlake stops no writers without `freeze` in the operation document. In {primary}, {} {} Lake Formation permissions to write; others \
          may write by IAM and S3 alone, which cannot be seen from here:",
         render::counted(by_principal.len(), "principal"),
         render::one_or_many(by_principal.len(), "has", "have")
     ));
-    for (principal, count) in by_principal.iter().take(MAX_WRITERS) {
-        output::print(&render::escape(&format!(
-            "  {principal}: {}",
-            render::counted(*count, "permission")
-        )));
-    }
-    if let Some(more) = by_principal
-        .len()
-        .checked_sub(MAX_WRITERS)
-        .filter(|more| *more > 0)
-    {
-        output::print(&format!("  and {more} more"));
-    }
+    let by_principal = by_principal.into_iter();
+    print_listed(by_principal.map(|(principal, count)| {
+        format!("{principal}: {}", render::counted(count, "permission"))
+    }));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The gates of a switch: what must hold before it starts, each with its limit and the measured value.
 
-use super::{EpochRecord, FailoverRequest, RecoveryPoint, SwitchoverReadings};
+use super::{EpochRecord, FailoverRequest, FreezeMode, RecoveryPoint, SwitchoverReadings};
 use crate::heartbeat::Channel;
 use crate::ledger::SubjectState;
 use crate::render::{counted, one_or_many};
@@ -228,10 +228,20 @@ fn check_switchover(
         false => check_in_sync(point, begun, region)?,
     }
     if !readings.writers_stopped {
-        let limit = "nobody writes to the primary any more".to_owned();
         let measured = "it was not said".to_owned();
-        let action = "stop the writers that are listed, and those that write by IAM and S3, and add \
-                      `--writers-stopped`";
+        let (limit, action) = match readings.freeze {
+            FreezeMode::None => (
+                "nobody writes to the primary any more",
+                "stop the writers that are listed, and those that write by IAM and S3, and add \
+                 `--writers-stopped`",
+            ),
+            FreezeMode::Grants => (
+                "nobody writes to the primary whom a revoke does not stop",
+                "stop those that are listed, those that write by IAM and S3, and jobs that hold credentials, and \
+                 add `--writers-stopped`",
+            ),
+        };
+        let limit = limit.to_owned();
         return Err(refused(
             FailoverGate::WritersStopped,
             limit,

@@ -319,6 +319,7 @@ fn switchover() -> FailoverRequest {
             writers_stopped: true,
             lag_limits: [(Channel::Catalog, 75), (Channel::Storage, 1800)].into(),
             unproven_replication: BTreeSet::new(),
+            freeze: FreezeMode::None,
             region: "ap-south-1".to_owned(),
         }),
         ..FailoverRequest::default()

@@ -174,7 +174,7 @@ impl Mapper<'_> {
     /// Maps a place of data. An unmapped one stays if the policy keeps such.
     fn data_place(&mut self, path: &str, text: &str) -> String {
         let keeps = self.policy.unmapped_location == UnmappedLocation::Keep;
-        match self.policy.locations.map(text, self.primary()) {
+        match self.policy.locations.counterpart_from(self.primary(), text) {
             Ok(Mapped::To(mapped)) => return mapped,
             Ok(Mapped::Unmapped) if keeps => self.notes.push(format!(
                 "it names {text}, which no pair holds and the policy keeps"

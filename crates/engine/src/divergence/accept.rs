@@ -2,6 +2,7 @@
 //! epoch. All of it is in the two ledgers; nothing is applied.
 
 use super::{Divergence, DivergenceContext, all_rows};
+use crate::failover::freeze::copy_to_former;
 use crate::observe::count_paired;
 use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
 use crate::query::hand_over_rows;
@@ -215,7 +216,7 @@ async fn finish_accepted<L: Ledger, C: Clock>(
 }
 
 /// Gives a ledger that was lost the documents that functions need.
-async fn copy_documents<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+async fn copy_documents<R: ReadRegion, L: Ledger + DocumentStore, O: ObjectVersions, C: Clock>(
     regions: &DivergenceContext<'_, R, L, O, C>,
 ) -> Result<(), CallError> {
     let (primary, former) = (regions.primary.ledger, regions.former.ledger);
@@ -227,7 +228,8 @@ async fn copy_documents<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     {
         former.put_operation_document(&text).await?;
     }
-    Ok(())
+    let at = (regions.epoch.standby(), regions.epoch);
+    copy_to_former(primary, former, at).await
 }
 
 /// Makes the rows of a ledger equal to these. The Region is fenced, so no function writes them.

@@ -1,6 +1,7 @@
 //! What a switchover does with both Regions: before the epoch it makes sure that nothing is lost, and at the end
 //! it makes the former primary the standby.
 
+use super::freeze::{FreezeTerms, FrozenRegion, check_before_epoch, forget};
 use crate::divergence::{
     AcceptError, DivergenceContext, accept, compare_for, finish_interrupted, is_change_left_out,
 };
@@ -12,13 +13,19 @@ use crate::reconcile::Context;
 use crate::resync::{ResyncDepth, resync};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
-use twinlake_core::failover::EpochRecord;
+use twinlake_core::failover::{EpochRecord, WRITE_PERMISSIONS};
 use twinlake_core::grant::GrantMapping;
 use twinlake_core::render::counted;
-use twinlake_core::{CallError, OwnRoles, Permission, PermissionGrant};
+use twinlake_core::{CallError, OwnRoles, PermissionGrant};
 
 /// The other Region, for a switchover. A failover has none: nobody asks the other Region.
 pub trait Handover {
+    /// Revokes the grants to write in the primary. Returns their number, or why some could not be revoked.
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn freeze(&self, record: &EpochRecord) -> Result<Result<usize, String>, CallError>;
+
     /// Makes the standby equal to the primary, and looks for anything that it lacks. Returns the reason if it
     /// lacks something, or if that is not known.
     ///
@@ -36,6 +43,10 @@ pub trait Handover {
 
 /// Nobody asks the other Region.
 impl Handover for () {
+    async fn freeze(&self, _: &EpochRecord) -> Result<Result<usize, String>, CallError> {
+        Ok(Err("the other Region is not asked".to_owned()))
+    }
+
     async fn verify(&self, _: &EpochRecord) -> Result<Option<String>, CallError> {
         Ok(Some("the other Region is not asked".to_owned()))
     }
@@ -46,23 +57,40 @@ impl Handover for () {
 }
 
 /// Both Regions of a switchover.
-pub struct BothRegions<'a, E: Environment, R, L, O, Q> {
+pub struct BothRegions<'a, E: Environment, R, W, L, O, Q> {
     /// The reconciliation of the standby, in the epoch before the switch; `None` once the epoch is written.
     pub context: Option<Context<'a, E>>,
     /// Both Regions, in the epoch after the switch.
     pub regions: DivergenceContext<'a, R, L, O, E::Clock>,
+    /// The former primary, to revoke the grants to write in it.
+    pub former_writes: &'a W,
     /// Without a deadline, nothing is sent to it.
     pub queue: Option<&'a Q>,
 }
 
-impl<E, R, L, O, Q> Handover for BothRegions<'_, E, R, L, O, Q>
+impl<E, R, W, L, O, Q> Handover for BothRegions<'_, E, R, W, L, O, Q>
 where
     E: Environment<Standby: WriteRegion>,
     R: ReadRegion,
+    W: WriteRegion,
     L: Ledger + DocumentStore,
     O: ObjectVersions,
     Q: RetryQueue,
 {
+    async fn freeze(&self, record: &EpochRecord) -> Result<Result<usize, String>, CallError> {
+        let frozen = FrozenRegion {
+            region: self.former_writes,
+            next_ledger: self.regions.primary.ledger,
+            former_ledger: self.regions.former.ledger,
+            terms: FreezeTerms {
+                policy: self.regions.policy,
+                epoch: record.epoch,
+                own_roles: self.regions.own_roles,
+            },
+        };
+        frozen.freeze(self.regions.primary.region).await
+    }
+
     async fn verify(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
         if let Some(context) = &self.context {
             let report = resync(context, ResyncDepth::Full, None, self.queue, &()).await?;
@@ -87,9 +115,15 @@ where
         let report = compare_for(&self.regions, record, ObjectsPurpose::BeforeEpoch).await?;
         let report = report.report;
         // The defaults of a standby are closed; the ledger keeps those of the primary.
-        Ok(given_up(&report, |change| {
+        let given_up = given_up(&report, |change| {
             !change.is_table_default() && counts(record, change)
-        }))
+        });
+        if given_up.is_some() {
+            return Ok(given_up);
+        }
+        let regions = (self.regions.primary.region, self.regions.former.region);
+        let ledger = self.regions.primary.ledger;
+        check_before_epoch(regions, ledger, self.regions.policy, record.epoch).await
     }
 
     async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
@@ -98,6 +132,7 @@ where
             let primary = &self.regions.primary;
             let at = (primary.region.region(), held);
             finish_interrupted(primary.ledger, self.regions.clock, at, None).await?;
+            self.forget_frozen().await?;
             return Ok(None);
         }
         let divergence = compare_for(&self.regions, record, ObjectsPurpose::BeforeHandOver).await?;
@@ -106,7 +141,10 @@ where
         }
         let digest = divergence.report.digest();
         match accept(&self.regions, &divergence, &digest).await {
-            Ok(()) => Ok(None),
+            Ok(()) => {
+                self.forget_frozen().await?;
+                Ok(None)
+            }
             Err(AcceptError::Call(error) | AcceptError::Unconfirmed(error)) => Err(error),
             Err(
                 refused @ (AcceptError::Changed { .. }
@@ -115,6 +153,17 @@ where
                 | AcceptError::NotFenced { .. }),
             ) => Ok(Some(refused.to_string())),
         }
+    }
+}
+
+impl<E: Environment, R, W, L: DocumentStore, O, Q> BothRegions<'_, E, R, W, L, O, Q> {
+    /// Forgets in the ledger of the primary what is frozen in the former one, whose own ledger knows it.
+    async fn forget_frozen(&self) -> Result<(), CallError> {
+        let at = (self.regions.epoch.standby(), self.regions.epoch);
+        forget(self.regions.primary.ledger, |frozen| {
+            frozen.is_of_former_primary(at.0, at.1)
+        })
+        .await
     }
 }
 
@@ -161,17 +210,6 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
     }
     None
 }
-
-/// Permissions that let a principal write to tables, or create them.
-const WRITE_PERMISSIONS: [Permission; 7] = [
-    Permission::All,
-    Permission::Alter,
-    Permission::CreateDatabase,
-    Permission::CreateTable,
-    Permission::Delete,
-    Permission::Drop,
-    Permission::Insert,
-];
 
 /// The grants of the primary by which others than Twinlake may write there: nobody revokes them for a
 /// switchover. Principals that write by IAM and S3 alone have none.

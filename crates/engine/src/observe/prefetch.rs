@@ -71,7 +71,7 @@ impl GrantsToList {
 
 /// Lists the grants of a Region in two ways: without a filter, and by resource type. The
 /// listings are read at the same time.
-async fn all_grants(
+pub(crate) async fn all_grants(
     region: &impl ReadRegion,
     mapping: &GrantMapping,
     wanted: GrantsToList,

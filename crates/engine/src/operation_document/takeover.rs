@@ -1,10 +1,11 @@
-//! The table `[takeover]` of the operation document: the address for clients.
+//! The table `[takeover]` of the operation document: the address for clients, and what a switchover freezes.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use twinlake_core::client_address::{ClientAddress, MAX_ADDRESS_BYTES, TakeoverConfig};
 use twinlake_core::document::{DocumentError, DocumentSource};
+use twinlake_core::failover::FreezeMode;
 use twinlake_core::render::counted;
 use twinlake_core::topology::is_region_name;
 
@@ -15,6 +16,7 @@ pub(super) struct TakeoverTable {
     #[serde(default)]
     results: BTreeMap<Spanned<String>, Spanned<String>>,
     event: Option<bool>,
+    freeze: Option<Spanned<String>>,
     #[serde(default)]
     link: Vec<LinkTable>,
 }
@@ -63,9 +65,27 @@ pub(super) fn parse(
         results,
         links,
         event: raw.event.unwrap_or(true),
+        freeze: match &raw.freeze {
+            Some(text) => freeze_mode(source, text)?,
+            None => FreezeMode::None,
+        },
     };
     check_size(source, table.span().start, &takeover)?;
     Ok(takeover)
+}
+
+fn freeze_mode(
+    source: DocumentSource<'_>,
+    text: &Spanned<String>,
+) -> Result<FreezeMode, DocumentError> {
+    match text.get_ref().as_str() {
+        "none" => Ok(FreezeMode::None),
+        "grants" => Ok(FreezeMode::Grants),
+        _ => {
+            let problem = "write `none` or `grants`";
+            Err(source.error(text.span().start, "takeover.freeze", problem))
+        }
+    }
 }
 
 /// Checks the name of an Athena workgroup.
@@ -139,6 +159,7 @@ fn check_size(
 #[cfg(test)]
 mod tests {
     use crate::operation_document::OperationConfig;
+    use twinlake_core::failover::FreezeMode;
 
     const DOCUMENT: &str = r#"
 [takeover]
@@ -154,6 +175,17 @@ url = { us-east-1 = "https://us.example/sales", ap-south-1 = "https://in.example
         assert_eq!(OperationConfig::parse("").unwrap().takeover, None);
         let bare = OperationConfig::parse("[takeover]\n").unwrap();
         assert!(bare.takeover.unwrap().event);
+    }
+
+    #[test]
+    fn nothing_is_frozen_unless_the_document_says_so() {
+        let freeze = |text: &str| {
+            let document = OperationConfig::parse(&format!("[takeover]\n{text}")).unwrap();
+            document.takeover.unwrap().freeze
+        };
+        assert_eq!(freeze(""), FreezeMode::None);
+        assert_eq!(freeze("freeze = \"none\""), FreezeMode::None);
+        assert_eq!(freeze("freeze = \"grants\""), FreezeMode::Grants);
     }
 
     #[test]
@@ -192,6 +224,10 @@ url = { us-east-1 = "https://us.example/sales", ap-south-1 = "https://in.example
                 "operation line 6, key `takeover.link.name`: another link",
             ),
             ("topic = 1", "operation line 2, key `topic`"),
+            (
+                "freeze = \"all\"",
+                "operation line 2, key `takeover.freeze`: write `none` or `grants`",
+            ),
         ];
         let long = format!("[[takeover.link]]\nname = \"x\"\nurl = {{ us-east-1 = \"{long}\" }}");
         let too_long = (

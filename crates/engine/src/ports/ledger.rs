@@ -29,8 +29,36 @@ pub fn next_version(expected: Option<u64>) -> u64 {
     expected.map_or_else(first, |version| version + 1)
 }
 
+/// JSON documents in the ledger, by family and id, each with a version.
+pub trait DocumentStore: ConditionalWrites {
+    /// The documents of a family with their versions.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn documents(&self, family: &str) -> Result<BTreeMap<String, (String, u64)>, CallError>;
+
+    /// One document with its version.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn document(&self, family: &str, id: &str) -> Result<Option<(String, u64)>, CallError>;
+
+    /// Stores a document, or deletes it if `None`, if the stored version is still `expected_version`, where
+    /// `None` expects no document. Returns whether it did.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_document(
+        &self,
+        family: &str,
+        id: &str,
+        document: Option<&str>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
+}
+
 /// The persistent state of one Region's Twinlake.
-pub trait Ledger: ConditionalWrites {
+pub trait Ledger: DocumentStore {
     /// The epoch that this ledger holds; a new ledger holds 0.
     ///
     /// # Errors

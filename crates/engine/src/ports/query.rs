@@ -1,6 +1,5 @@
-//! The query tools of a Region, and the documents that the ledger keeps of them.
+//! The query tools of a Region.
 
-use super::ConditionalWrites;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::CallError;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
@@ -87,32 +86,4 @@ pub trait WriteQueryRegion: ReadQueryRegion {
     /// # Errors
     /// The call failed.
     async fn delete(&self, key: &ObjectKey) -> Result<(), CallError>;
-}
-
-/// JSON documents in the ledger, by family and id, each with a version.
-pub trait DocumentStore: ConditionalWrites {
-    /// The documents of a family with their versions.
-    ///
-    /// # Errors
-    /// The ledger cannot be reached.
-    async fn documents(&self, family: &str) -> Result<BTreeMap<String, (String, u64)>, CallError>;
-
-    /// One document with its version.
-    ///
-    /// # Errors
-    /// The ledger cannot be reached.
-    async fn document(&self, family: &str, id: &str) -> Result<Option<(String, u64)>, CallError>;
-
-    /// Stores a document, or deletes it if `None`, if the stored version is still `expected_version`, where
-    /// `None` expects no document. Returns whether it did.
-    ///
-    /// # Errors
-    /// The ledger cannot be reached.
-    async fn put_document(
-        &self,
-        family: &str,
-        id: &str,
-        document: Option<&str>,
-        expected_version: Option<u64>,
-    ) -> Result<bool, CallError>;
 }

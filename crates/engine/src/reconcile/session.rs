@@ -111,6 +111,8 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) grant_calls: Option<KnownGrantCalls>,
     /// The grants of which the listing was not believed.
     pub(super) disbelieved_grants: BTreeSet<PermissionGrant>,
+    /// The grants that a freeze has taken out of what was read of the primary.
+    pub(super) withheld_grants: BTreeSet<PermissionGrant>,
     /// For which disturbance of the lease this session has read everything again.
     pub(super) known_disturbance: Option<Timestamp>,
     /// Whether steps were sent.
@@ -199,6 +201,7 @@ impl<'a, E: Environment> Session<'a, E> {
             has_narrowed_first: false,
             grant_calls: None,
             disbelieved_grants: BTreeSet::new(),
+            withheld_grants: BTreeSet::new(),
             known_disturbance: None,
             has_applied: false,
             reread_removals: BTreeSet::new(),
@@ -302,6 +305,7 @@ impl<'a, E: Environment> Session<'a, E> {
         self.listed_grants = observer.own_grant_listing.into_inner();
         self.drop_confirmed_revokes();
         self.disbelieve_revoked_grants(&rows);
+        self.apply_frozen_grants().await?;
         for (id, primary) in &self.snapshots.primary.partitions {
             let standby = self.snapshots.standby.partitions.get(id);
             let total = match (primary, standby) {

@@ -1,0 +1,268 @@
+//! The freeze of a switchover: before the last comparison, the grants of the primary that let principals write are
+//! revoked there. The standby keeps them, and has them when it is the primary.
+//!
+//! What is revoked is stored first, as [`FrozenGrants`], with exactly the permission and the grant option that the
+//! Region listed. The epoch of the record says what it means:
+//!
+//! | the epoch of the ledger | the frozen grants |
+//! |---|---|
+//! | the same | the primary counts as having them: the standby keeps and gets them |
+//! | a later one, in which the Region is the standby | the primary counts as not having them: the Region does not get them |
+//! | a later one, in which the Region becomes the primary again | they are granted there again |
+
+use crate::grant::{
+    Grants, IAM_ALLOWED_PRINCIPALS, OwnRoles, Permission, PermissionGrant, Principal, Resource,
+};
+use crate::topology::{Epoch, SiteId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a switchover does about the principals that may write to the primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FreezeMode {
+    /// Nothing: a person stops them.
+    #[default]
+    None,
+    /// It revokes their grants to write in the primary.
+    Grants,
+}
+
+impl FreezeMode {
+    /// Whether nothing is frozen.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// Permissions that let a principal change tables and their data, or create them. DATA_LOCATION_ACCESS is among them,
+/// since it leads to credentials for the location itself.
+pub const WRITE_PERMISSIONS: [Permission; 8] = [
+    Permission::All,
+    Permission::Alter,
+    Permission::CreateDatabase,
+    Permission::CreateTable,
+    Permission::DataLocationAccess,
+    Permission::Delete,
+    Permission::Drop,
+    Permission::Insert,
+];
+
+/// Grants that a switchover has revoked in a Region, or is about to: one document of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenGrants {
+    /// The epoch in which they were revoked. Its primary is the Region.
+    pub epoch: Epoch,
+    /// The grants, with the principals and locations of that Region.
+    pub grants: Vec<FrozenGrant>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenGrant {
+    /// The grant.
+    pub grant: PermissionGrant,
+    /// Whether it had the grant option.
+    pub grantable: bool,
+}
+
+impl FrozenGrants {
+    /// The documents that hold these grants, each with at most `size` of them.
+    #[must_use]
+    pub fn documents_of(epoch: Epoch, grants: &Grants, size: usize) -> Vec<Self> {
+        let all: Vec<FrozenGrant> = grants
+            .iter()
+            .map(|(grant, grantable)| FrozenGrant {
+                grant: grant.clone(),
+                grantable: *grantable,
+            })
+            .collect();
+        let documents = all.chunks(size.max(1)).map(|grants| Self {
+            epoch,
+            grants: grants.to_vec(),
+        });
+        documents.collect()
+    }
+
+    /// The grants.
+    #[must_use]
+    pub fn to_grants(&self) -> Grants {
+        let grants = self.grants.iter();
+        grants
+            .map(|one| (one.grant.clone(), one.grantable))
+            .collect()
+    }
+
+    /// Whether a switchover away from the primary of this epoch is under way.
+    #[must_use]
+    pub fn is_of_primary(&self, epoch: Epoch) -> bool {
+        self.epoch == epoch
+    }
+
+    /// Whether a site was the primary by it, and the epoch is a later one.
+    #[must_use]
+    pub fn is_of_former_primary(&self, site: SiteId, epoch: Epoch) -> bool {
+        self.epoch.primary() == site && self.epoch.is_before(epoch)
+    }
+}
+
+/// Why revoking grants does not stop a principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnstoppedReason {
+    /// `IAM_ALLOWED_PRINCIPALS`: whoever IAM lets.
+    IamAllowed,
+    /// A data lake administrator grants itself anything.
+    Administrator,
+    /// It holds `ALL`. What a revoke of `ALL`, or beside it, does to its other permissions is not documented.
+    Super,
+    /// The policy ignores the principal.
+    Ignored,
+    /// The standby does not have the grant, so that nothing would keep it.
+    NotInStandby,
+}
+
+impl fmt::Display for UnstoppedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IamAllowed => "whoever IAM lets",
+            Self::Administrator => "it is a data lake administrator",
+            Self::Super => "it has ALL (Super), which Twinlake does not revoke",
+            Self::Ignored => "the policy ignores it",
+            Self::NotInStandby => "the standby does not have the grant",
+        })
+    }
+}
+
+/// Who may write in the primary, as Lake Formation knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteAccess {
+    /// The grants that a freeze revokes, each with whether it has the grant option.
+    pub revocable: Grants,
+    /// The number of the others, by principal and reason.
+    pub others: BTreeMap<(Principal, UnstoppedReason), usize>,
+}
+
+impl WriteAccess {
+    /// Divides what a Region lists. `is_in_standby` says whether the standby has a grant, with its grant option.
+    #[must_use]
+    pub fn new(
+        listed: &Grants,
+        administrators: &BTreeSet<Principal>,
+        own_roles: &OwnRoles,
+        is_in_standby: impl Fn(&PermissionGrant, bool) -> bool,
+    ) -> Self {
+        let holds_all = listed
+            .keys()
+            .filter(|grant| grant.permission == Permission::All);
+        let holds_all: BTreeSet<(&Principal, &Resource)> = holds_all
+            .map(|grant| (&grant.principal, &grant.resource))
+            .collect();
+        let mut access = Self::default();
+        let writes = listed.iter().filter(|(grant, _)| {
+            WRITE_PERMISSIONS.contains(&grant.permission) && !own_roles.contains(&grant.principal.0)
+        });
+        for (grant, grantable) in writes {
+            let principal = &grant.principal;
+            let reason = if principal.0 == IAM_ALLOWED_PRINCIPALS {
+                UnstoppedReason::IamAllowed
+            } else if administrators.contains(principal) {
+                UnstoppedReason::Administrator
+            } else if holds_all.contains(&(principal, &grant.resource)) {
+                UnstoppedReason::Super
+            } else if !is_in_standby(grant, *grantable) {
+                UnstoppedReason::NotInStandby
+            } else {
+                access.revocable.insert(grant.clone(), *grantable);
+                continue;
+            };
+            access.add_other(principal, reason);
+        }
+        access
+    }
+
+    /// Counts a grant that is not revoked.
+    pub fn add_other(&mut self, principal: &Principal, reason: UnstoppedReason) {
+        *self.others.entry((principal.clone(), reason)).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{Name, TableId};
+
+    fn grant(principal: &str, permission: Permission) -> PermissionGrant {
+        let name = |text: &str| Name::new(text).unwrap();
+        PermissionGrant {
+            principal: Principal(principal.to_owned()),
+            resource: Resource::Table(TableId::new(name("sales"), name("orders"))),
+            permission,
+            condition: None,
+        }
+    }
+
+    #[test]
+    fn only_grants_to_write_that_nothing_makes_useless_to_revoke_are_revoked() {
+        let listed: Grants = [
+            (grant("etl", Permission::Insert), true),
+            (grant("etl", Permission::Select), false),
+            (grant("admin", Permission::Insert), false),
+            (grant("owner", Permission::All), false),
+            (grant("owner", Permission::Insert), false),
+            (grant("twinlake", Permission::Alter), false),
+            (grant("new", Permission::Drop), false),
+            (grant(IAM_ALLOWED_PRINCIPALS, Permission::All), false),
+        ]
+        .into();
+        let access = WriteAccess::new(
+            &listed,
+            &[Principal("admin".to_owned())].into(),
+            &OwnRoles::new(["twinlake".to_owned()]),
+            |grant, grantable| {
+                grant.principal.0 != "new" && (grantable || grant.principal.0 != "etl")
+            },
+        );
+        let revocable: Grants = [(grant("etl", Permission::Insert), true)].into();
+        assert_eq!(access.revocable, revocable);
+        let others: Vec<(&str, UnstoppedReason, usize)> = access
+            .others
+            .iter()
+            .map(|((principal, reason), count)| (principal.0.as_str(), *reason, *count))
+            .collect();
+        let expected = [
+            (IAM_ALLOWED_PRINCIPALS, UnstoppedReason::IamAllowed, 1),
+            ("admin", UnstoppedReason::Administrator, 1),
+            ("new", UnstoppedReason::NotInStandby, 1),
+            ("owner", UnstoppedReason::Super, 2),
+        ];
+        assert_eq!(others, expected);
+    }
+
+    #[test]
+    fn documents_keep_each_grant_with_its_option_and_say_what_they_mean_in_each_epoch() {
+        let grants: Grants = [
+            (grant("etl", Permission::Insert), true),
+            (grant("etl", Permission::Alter), false),
+            (grant("other", Permission::Drop), false),
+        ]
+        .into();
+        let first = Epoch::new(4, SiteId::B);
+        let documents = FrozenGrants::documents_of(first, &grants, 2);
+        assert_eq!(documents.len(), 2);
+        let stored: Vec<FrozenGrants> = documents
+            .iter()
+            .map(|one| serde_json::from_str(&serde_json::to_string(one).unwrap()).unwrap())
+            .collect();
+        let again: Grants = stored.iter().flat_map(FrozenGrants::to_grants).collect();
+        assert_eq!(again, grants);
+        let document = &stored[0];
+        assert!(document.is_of_primary(first));
+        assert!(!document.is_of_primary(first.switched()));
+        assert!(document.is_of_former_primary(SiteId::B, first.switched()));
+        assert!(!document.is_of_former_primary(SiteId::A, first.switched()));
+        assert!(!document.is_of_former_primary(SiteId::B, first));
+    }
+}

@@ -1,0 +1,490 @@
+//! The freeze of a switchover: revokes the grants to write in the primary, and grants them again.
+//!
+//! What is revoked is stored before, in the ledgers of both Regions: the ledger of the next primary says what it keeps
+//! meanwhile, and that of the former primary what it does not get until it is the primary again. Both are the documents
+//! of the family [`FAMILY`]. Nothing is granted that they do not hold, and nothing that the Region lists anyway.
+
+use crate::grant_index::GrantIndex;
+use crate::observe::{GrantsToList, all_grants};
+use crate::ports::{
+    DocumentStore, EntryResults, MAX_PERMISSIONS_PER_BATCH, ReadRegion, WriteRegion,
+};
+use futures_util::future::{join, join3};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::digest;
+use twinlake_core::failover::{FrozenGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess};
+use twinlake_core::grant::{GrantMapping, ListedPermission, normalize, to_batch_entries};
+use twinlake_core::render::counted;
+use twinlake_core::scope::subject_of_grant;
+use twinlake_core::topology::{Epoch, SiteId};
+use twinlake_core::{CallError, CallErrorKind, Grants, OwnRoles, PermissionGrant, Policy, Subject};
+
+/// The documents with [`FrozenGrants`].
+const FAMILY: &str = "frozen_grants";
+
+/// The grants of one document: it stays far below the 400 KB of an item.
+const GRANTS_PER_DOCUMENT: usize = 100;
+
+/// A stored document with its id and version.
+pub(crate) struct StoredFreeze {
+    id: String,
+    version: u64,
+    /// What it holds.
+    pub(crate) frozen: FrozenGrants,
+}
+
+/// Reads what a ledger holds.
+///
+/// # Errors
+/// It cannot be reached, or not be understood.
+pub(crate) async fn stored<L: DocumentStore>(ledger: &L) -> Result<Vec<StoredFreeze>, CallError> {
+    let documents = ledger.documents(FAMILY).await?.into_iter();
+    let parsed = documents.map(|(id, (text, version))| {
+        let frozen = serde_json::from_str(&text).map_err(|error| {
+            let message = format!("the frozen grants {id} cannot be read: {error}");
+            CallError::new(CallErrorKind::Invalid, "ledger", "this Region", message)
+        })?;
+        Ok(StoredFreeze {
+            id,
+            version,
+            frozen,
+        })
+    });
+    parsed.collect()
+}
+
+/// The grants of the documents that are wanted.
+pub(crate) fn grants_of(
+    stored: &[StoredFreeze],
+    is_wanted: impl Fn(&FrozenGrants) -> bool,
+) -> Grants {
+    let wanted = stored.iter().filter(|one| is_wanted(&one.frozen));
+    wanted.flat_map(|one| one.frozen.to_grants()).collect()
+}
+
+/// Writes the wanted documents again, with the grants that `keep` keeps and the grant option that it says.
+///
+/// # Errors
+/// The ledger cannot be reached.
+pub(crate) async fn prune<L: DocumentStore>(
+    ledger: &L,
+    stored: &[StoredFreeze],
+    is_wanted: impl Fn(&StoredFreeze) -> bool,
+    keep: impl Fn(&PermissionGrant, bool) -> Option<bool>,
+) -> Result<(), CallError> {
+    for one in stored.iter().filter(|one| is_wanted(one)) {
+        let before = one.frozen.to_grants();
+        let after = before.iter().filter_map(|(grant, grantable)| {
+            let grantable = keep(grant, *grantable)?;
+            Some((grant.clone(), grantable))
+        });
+        let after: Grants = after.collect();
+        if after == before {
+            continue;
+        }
+        let documents = FrozenGrants::documents_of(one.frozen.epoch, &after, after.len());
+        let text = documents.first().map(to_text);
+        // Who has written it meanwhile has read it later than this.
+        ledger
+            .put_document(FAMILY, &one.id, text.as_deref(), Some(one.version))
+            .await?;
+    }
+    Ok(())
+}
+
+fn to_text(document: &FrozenGrants) -> String {
+    // Keys of maps are texts, so writing to memory cannot fail.
+    serde_json::to_string(document).unwrap_or_default()
+}
+
+/// Grants with the principals and locations of another mapping. What the mapping does not know is left out.
+pub(crate) fn mapped(grants: &Grants, mapping: &GrantMapping) -> Grants {
+    let entries = to_batch_entries(grants).into_iter();
+    let entries: Vec<ListedPermission> = entries.map(|(entry, _)| entry).collect();
+    normalize(&entries, mapping).0
+}
+
+/// All grants of a Region.
+async fn listed<R: ReadRegion>(region: &R, mapping: &GrantMapping) -> Result<Grants, CallError> {
+    let index: GrantIndex = all_grants(region, mapping, GrantsToList::All).await?;
+    Ok(index.by_subject.into_values().flatten().collect())
+}
+
+/// The policy, the epoch before the switchover, and the roles of Twinlake.
+#[derive(Clone, Copy, Debug)]
+pub struct FreezeTerms<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The epoch in which the Region is the primary that is frozen.
+    pub epoch: Epoch,
+    /// All roles of Twinlake.
+    pub own_roles: &'a OwnRoles,
+}
+
+impl FreezeTerms<'_> {
+    /// The mapping of the primary's grants to themselves.
+    fn of_primary(&self) -> GrantMapping {
+        GrantMapping::of_standby(self.policy, self.epoch.switched())
+    }
+
+    /// Whether the policy covers the resource of a grant.
+    fn covers(&self, grant: &PermissionGrant) -> bool {
+        match subject_of_grant(grant) {
+            Subject::Database(name) => self.policy.covers_database(&name),
+            Subject::Table(id) => self.policy.covers_table(&id),
+            Subject::LakeFormation(_) => true,
+            Subject::Catalog | Subject::Function(_) => false,
+        }
+    }
+
+    /// The grants by which others than Twinlake may write in the primary: those that a freeze revokes, since the standby
+    /// has them, or gets them when it is the primary again, and the others.
+    ///
+    /// # Errors
+    /// The grants of a Region, the administrators of the primary, or the ledger of the standby cannot be read.
+    pub async fn write_access<P: ReadRegion, S: ReadRegion, L: DocumentStore>(
+        &self,
+        primary: &P,
+        (standby, standby_ledger): (&S, &L),
+    ) -> Result<WriteAccess, CallError> {
+        let own = self.of_primary();
+        let to_standby = GrantMapping::of_primary(self.policy, self.epoch);
+        let of_standby = GrantMapping::of_standby(self.policy, self.epoch);
+        let (in_primary, in_standby, settings) = join3(
+            listed(primary, &own),
+            listed(standby, &of_standby),
+            primary.settings(),
+        )
+        .await;
+        let (in_primary, mut in_standby, settings) = (in_primary?, in_standby?, settings?);
+        let stored = stored(standby_ledger).await?;
+        add_withheld(&mut in_standby, &stored, self.epoch);
+        let is_in_standby = |grant: &PermissionGrant, grantable: bool| {
+            let wanted = mapped(&Grants::from([(grant.clone(), grantable)]), &to_standby);
+            let has = |(one, option): (&PermissionGrant, &bool)| {
+                in_standby.get(one).is_some_and(|has| *has || !option)
+            };
+            self.covers(grant) && !wanted.is_empty() && wanted.iter().all(has)
+        };
+        let administrators = &settings.administrators;
+        let mut access =
+            WriteAccess::new(&in_primary, administrators, self.own_roles, is_in_standby);
+        let ignored = &self.policy.ignored_principals;
+        if !ignored.texts().is_empty() {
+            let all = normalize(&primary.all_grants().await?, &GrantMapping::default()).0;
+            let ignored = all.keys().filter(|grant| {
+                ignored.contains(&grant.principal.0)
+                    && WRITE_PERMISSIONS.contains(&grant.permission)
+                    && !self.own_roles.contains(&grant.principal.0)
+            });
+            for grant in ignored {
+                access.add_other(&grant.principal, UnstoppedReason::Ignored);
+            }
+        }
+        Ok(access)
+    }
+}
+
+/// The primary of a switchover, in which grants to write are revoked.
+pub struct FrozenRegion<'a, W, L> {
+    /// The Region.
+    pub region: &'a W,
+    /// The ledger of the Region that becomes the primary.
+    pub next_ledger: &'a L,
+    /// The ledger of the Region itself.
+    pub former_ledger: &'a L,
+    /// What the freeze rests on.
+    pub terms: FreezeTerms<'a>,
+}
+
+/// What became of the grants that were granted again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnfrozenGrants {
+    /// The number of those that the Region has again.
+    pub granted: usize,
+    /// Those that it never takes again, with the reason.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
+    /// Revokes the grants to write, each after it was stored in both ledgers. Returns their number, or why some could
+    /// not be revoked.
+    ///
+    /// # Errors
+    /// A read failed, or a ledger cannot be reached. It may be repeated.
+    pub(crate) async fn freeze<S: ReadRegion>(
+        &self,
+        standby: &S,
+    ) -> Result<Result<usize, String>, CallError> {
+        let known = self.grants().await?;
+        let standby = (standby, self.next_ledger);
+        let access = self.terms.write_access(self.region, standby).await?;
+        let mut new = access.revocable.clone();
+        new.retain(|grant, _| !known.contains_key(grant));
+        let documents = FrozenGrants::documents_of(self.terms.epoch, &new, GRANTS_PER_DOCUMENT);
+        let mut written = BTreeSet::new();
+        for document in &documents {
+            let id = format!("{}-{}", self.terms.epoch.number(), digest(document));
+            let text = to_text(document);
+            for ledger in [self.next_ledger, self.former_ledger] {
+                // A document of this id has the same content.
+                if ledger.put_document(FAMILY, &id, Some(&text), None).await? {
+                    written.insert(id.clone());
+                }
+            }
+        }
+        let failures = send(&access.revocable, async |entries| {
+            self.region.revoke(entries).await
+        })
+        .await;
+        let (gone, failed): (Vec<_>, Vec<_>) = failures
+            .into_iter()
+            .partition(|(_, error)| is_done_by_others(error));
+        // Somebody else has revoked it since it was listed: that is not Twinlake's to give back.
+        let gone: BTreeSet<PermissionGrant> = gone.into_iter().map(|(grant, _)| grant).collect();
+        if !gone.is_empty() {
+            for ledger in [self.former_ledger, self.next_ledger] {
+                let keep = |grant: &PermissionGrant, grantable: bool| {
+                    (!gone.contains(grant)).then_some(grantable)
+                };
+                let is_own = |one: &StoredFreeze| written.contains(&one.id);
+                prune(ledger, &stored(ledger).await?, is_own, keep).await?;
+            }
+        }
+        if let Some((grant, error)) = failed.first() {
+            return Ok(Err(format!(
+                "{} to write could not be revoked in {}, such as {grant}: {error}",
+                counted(failed.len(), "grant"),
+                self.region.region()
+            )));
+        }
+        Ok(Ok(self.grants().await?.len()))
+    }
+
+    /// The grants that are frozen in the Region.
+    ///
+    /// # Errors
+    /// A ledger cannot be reached.
+    pub async fn grants(&self) -> Result<Grants, CallError> {
+        let (next, former) = join(stored(self.next_ledger), stored(self.former_ledger)).await;
+        let is_wanted = |frozen: &FrozenGrants| frozen.is_of_primary(self.terms.epoch);
+        let mut grants = grants_of(&next?, is_wanted);
+        grants.extend(grants_of(&former?, is_wanted));
+        Ok(grants)
+    }
+
+    /// Grants again what the freeze has revoked, and forgets it.
+    ///
+    /// # Errors
+    /// A read failed, a ledger cannot be reached, or a grant may succeed later. It may be repeated.
+    pub(crate) async fn unfreeze(&self) -> Result<UnfrozenGrants, CallError> {
+        let grants = self.grants().await?;
+        let own = self.terms.of_primary();
+        let unfrozen = grant_again(self.region, &own, &grants).await?;
+        // The next primary keeps the grants until its document is gone, and who repeats this finds it there.
+        for ledger in [self.former_ledger, self.next_ledger] {
+            forget(ledger, |frozen| frozen.is_of_primary(self.terms.epoch)).await?;
+        }
+        Ok(unfrozen)
+    }
+}
+
+/// Deletes the documents that are not needed any more.
+///
+/// # Errors
+/// The ledger cannot be reached.
+pub(crate) async fn forget<L: DocumentStore>(
+    ledger: &L,
+    is_unneeded: impl Fn(&FrozenGrants) -> bool,
+) -> Result<(), CallError> {
+    let stored = stored(ledger).await?;
+    prune(ledger, &stored, |one| is_unneeded(&one.frozen), |_, _| None).await
+}
+
+/// Grants again in a Region that has become the primary what was frozen in it, and forgets it.
+///
+/// # Errors
+/// As for [`FrozenRegion::unfreeze`].
+pub(super) async fn restore<W: WriteRegion, L: DocumentStore>(
+    region: &W,
+    ledger: &L,
+    policy: &Policy,
+    (site, epoch): (SiteId, Epoch),
+) -> Result<UnfrozenGrants, CallError> {
+    let is_frozen = |frozen: &FrozenGrants| frozen.is_of_former_primary(site, epoch);
+    let grants = grants_of(&stored(ledger).await?, is_frozen);
+    if grants.is_empty() {
+        return Ok(UnfrozenGrants::default());
+    }
+    let own = GrantMapping::of_standby(policy, epoch.switched());
+    let unfrozen = grant_again(region, &own, &grants).await?;
+    forget(ledger, is_frozen).await?;
+    Ok(unfrozen)
+}
+
+/// Grants what a Region does not list. What it lists, somebody has granted since.
+async fn grant_again<W: WriteRegion>(
+    region: &W,
+    own: &GrantMapping,
+    grants: &Grants,
+) -> Result<UnfrozenGrants, CallError> {
+    if grants.is_empty() {
+        return Ok(UnfrozenGrants::default());
+    }
+    let listed = listed(region, own).await?;
+    let mut missing = grants.clone();
+    missing.retain(|grant, _| !listed.contains_key(grant));
+    let failures = send(&missing, async |entries| region.grant(entries).await).await;
+    let mut refused = BTreeMap::new();
+    for (grant, error) in failures {
+        match error.kind {
+            CallErrorKind::AlreadyInState => {}
+            CallErrorKind::NotFound | CallErrorKind::Invalid | CallErrorKind::Unsupported => {
+                refused.insert(grant.to_string(), error.to_string());
+            }
+            CallErrorKind::Contended
+            | CallErrorKind::NotPropagated
+            | CallErrorKind::Denied
+            | CallErrorKind::Unavailable => return Err(error),
+        }
+    }
+    Ok(UnfrozenGrants {
+        granted: grants.len() - refused.len(),
+        refused,
+    })
+}
+
+/// Whether the service says that the grant was not there.
+fn is_done_by_others(error: &CallError) -> bool {
+    matches!(
+        error.kind,
+        CallErrorKind::NotFound | CallErrorKind::AlreadyInState
+    )
+}
+
+/// Sends each grant as an entry of its own, one batch after the other. Returns those that failed.
+async fn send(
+    grants: &Grants,
+    call: impl AsyncFn(&[&ListedPermission]) -> Result<EntryResults, CallError>,
+) -> Vec<(PermissionGrant, CallError)> {
+    let entries: Vec<(PermissionGrant, ListedPermission)> = grants
+        .iter()
+        .flat_map(|(grant, grantable)| {
+            let one = to_batch_entries(&Grants::from([(grant.clone(), *grantable)]));
+            one.into_iter().map(|(entry, _)| (grant.clone(), entry))
+        })
+        .collect();
+    let mut failures = Vec::new();
+    for batch in entries.chunks(MAX_PERMISSIONS_PER_BATCH) {
+        // An error of the whole call may be that of one entry.
+        let single = match send_batch(batch, &call, &mut failures).await {
+            Ok(()) => continue,
+            Err(error) if batch.len() == 1 => {
+                let grants = batch
+                    .iter()
+                    .map(|(grant, _)| (grant.clone(), error.clone()));
+                failures.extend(grants);
+                continue;
+            }
+            Err(_) => batch.chunks(1),
+        };
+        for one in single {
+            if let Err(error) = send_batch(one, &call, &mut failures).await {
+                let grants = one.iter().map(|(grant, _)| (grant.clone(), error.clone()));
+                failures.extend(grants);
+            }
+        }
+    }
+    failures
+}
+
+async fn send_batch(
+    batch: &[(PermissionGrant, ListedPermission)],
+    call: &impl AsyncFn(&[&ListedPermission]) -> Result<EntryResults, CallError>,
+    failures: &mut Vec<(PermissionGrant, CallError)>,
+) -> Result<(), CallError> {
+    let entries: Vec<&ListedPermission> = batch.iter().map(|(_, entry)| entry).collect();
+    let results = call(&entries).await?;
+    for ((grant, _), result) in batch.iter().zip(results) {
+        if let Err(error) = result {
+            failures.push((grant.clone(), error));
+        }
+    }
+    Ok(())
+}
+
+/// What a switchover checks before it writes the epoch: the next primary has everything that is frozen in the former
+/// one. Returns the first grant that it lacks. What was frozen in the next primary itself and the former one does not
+/// grant any more is forgotten, so that it is not granted again.
+///
+/// # Errors
+/// The grants of a Region cannot be listed, or the ledger cannot be reached.
+pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
+    (next, former): (&R, &R),
+    ledger: &L,
+    policy: &Policy,
+    epoch: Epoch,
+) -> Result<Option<String>, CallError> {
+    let stored = stored(ledger).await?;
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    let to_next = GrantMapping::of_primary(policy, epoch);
+    let of_next = GrantMapping::of_standby(policy, epoch);
+    let (in_next, in_former) = join(listed(next, &of_next), listed(former, &to_next)).await;
+    let (mut in_next, mut in_former) = (in_next?, in_former?);
+    let frozen = grants_of(&stored, |frozen| frozen.is_of_primary(epoch));
+    let frozen = mapped(&frozen, &to_next);
+    for (grant, grantable) in &frozen {
+        in_former.entry(grant.clone()).or_insert(*grantable);
+    }
+    add_withheld(&mut in_next, &stored, epoch);
+    let is_former = |frozen: &FrozenGrants| frozen.is_of_former_primary(epoch.standby(), epoch);
+    prune(
+        ledger,
+        &stored,
+        |one| is_former(&one.frozen),
+        |grant, grantable| in_former.get(grant).map(|option| *option && grantable),
+    )
+    .await?;
+    let mut wanted = frozen.into_iter();
+    let lacks =
+        wanted.find(|(grant, grantable)| in_next.get(grant).is_none_or(|has| *grantable && !has));
+    Ok(lacks.map(|(grant, _)| {
+        format!(
+            "{} lacks a grant that is revoked in {}: {grant}",
+            next.region(),
+            former.region()
+        )
+    }))
+}
+
+/// Adds to the grants of a standby those that it gets when it is the primary again.
+fn add_withheld(in_standby: &mut Grants, stored: &[StoredFreeze], epoch: Epoch) {
+    let withheld = grants_of(stored, |frozen| {
+        frozen.is_of_former_primary(epoch.standby(), epoch)
+    });
+    for (grant, grantable) in withheld {
+        in_standby.entry(grant).or_insert(grantable);
+    }
+}
+
+/// Gives a ledger that was lost what is frozen in its Region.
+///
+/// # Errors
+/// A ledger cannot be reached.
+pub(crate) async fn copy_to_former<L: DocumentStore>(
+    primary: &L,
+    former: &L,
+    (site, epoch): (SiteId, Epoch),
+) -> Result<(), CallError> {
+    for one in stored(primary).await? {
+        if one.frozen.is_of_former_primary(site, epoch) {
+            let text = to_text(&one.frozen);
+            former
+                .put_document(FAMILY, &one.id, Some(&text), None)
+                .await?;
+        }
+    }
+    Ok(())
+}
