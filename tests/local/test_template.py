@@ -289,8 +289,8 @@ def test_the_readiness_function_reads_both_regions_and_writes_only_its_results()
             assert set(actions) == writes
             # Not the epoch and the policy in `meta`, and no rows. ForAllValues also matches no key (D-4).
             assert statement["Condition"] == {
-                "ForAllValues:StringEquals": {
-                    "dynamodb:LeadingKeys": ["readiness", "incidents", "hourly_counters"]},
+                "ForAllValues:StringLike": {
+                    "dynamodb:LeadingKeys": ["readiness", "incidents", "hourly_counters", "reserved_calls#*"]},
                 "Null": {"dynamodb:LeadingKeys": "false"}}
         elif set(actions) & own:
             text = str(statement["Resource"])
@@ -412,7 +412,19 @@ def test_registration_roles_are_passed_only_to_lakeformation():
         restriction = str(statement.get("Condition", "")) + str(statement["Resource"])
         assert "lakeformation.amazonaws.com" in restriction, actions
         assert statement["Resource"] != "*" and "*" not in str(actions)
-    assert policy["Roles"] == [{"Ref": "PermissionEventRole"}, {"Ref": "ResyncRole"}]
+    # Each role that may register a location also has what IAM asks of it for that, and no other role has it.
+    registering = [f"{f}Role" for f in FUNCTIONS if "lakeformation:RegisterResource" in allowed_actions(f)]
+    assert registering == [role["Ref"] for role in policy["Roles"]]
+    assert registering == ["CatalogEventRole", "PermissionEventRole", "ResyncRole"]
+
+
+def test_every_limited_call_of_a_function_counts_in_the_limits_of_its_process():
+    """Clients of a second connection would have limits of their own, and pass the ceiling of calls."""
+    adapters = re.compile(r"\b(AwsRegion|AthenaRegion|AwsInfrastructure)::new\(")
+    using = {path.name: path.read_text() for path in (ROOT / "crates/lambda/src").rglob("*.rs")
+             if adapters.search(path.read_text())}
+    assert using.keys() == {"runtime.rs", "readiness.rs"}
+    assert "Clients::connect" not in using["readiness.rs"]
 
 
 def metrics():
