@@ -11,6 +11,7 @@ The file names the account, both Regions and the parameters of the template:
 
     [parameters]                     # of both stacks
     ResyncSchedule = "rate(12 hours)"
+    VerifiedAgeLimitSeconds = 50400  # two hours more than the schedule, or more
 
     [[region]]                       # as in the policy: "a" first
     region = "us-east-1"
@@ -45,6 +46,7 @@ import boto3
 import botocore.exceptions
 import yaml
 
+from policy_sizes import oversized
 from stack_outputs import describe_stack, outputs_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -56,6 +58,11 @@ ELF_MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
 MIN_CONCURRENCY = 50
 # CloudFormation's limit for the value of a parameter.
 MAX_PARAMETER_BYTES = 4096
+# What a resync may take beyond its schedule: a part that failed is tried again after 90 minutes.
+RESYNC_ALLOWANCE_SECS = 2 * 3600
+UNIT_SECS = {"minute": 60, "hour": 3600, "day": 86400}
+# The alarm on the monitor function, which runs on the schedule of the heartbeat, rests on it.
+MAX_HEARTBEAT_SECS = 300
 REPEAT = "Correct the cause, then run the same command again: what was deployed stays as it is."
 
 
@@ -261,6 +268,50 @@ def set_bucket_parameters(policy_path, stacks):
                               "file, with * for what their names have in common")
 
 
+def schedule_secs(expression):
+    """Returns the seconds between two runs of a rate expression; None for other schedules."""
+    rate = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression.strip())
+    return int(rate[1]) * UNIT_SECS[rate[2]] if rate else None
+
+
+def check_times(path, stack, values):
+    """Refuses schedules that do not fit the limits which alarms and alerts rest on. Of a cron expression the operator
+    has to know it."""
+    resync, limit = schedule_secs(values["ResyncSchedule"]), int(values["VerifiedAgeLimitSeconds"])
+    if resync is not None and limit < resync + RESYNC_ALLOWANCE_SECS:
+        raise Problem(f"{path}: with ResyncSchedule = \"{values['ResyncSchedule']}\" in {stack.region}, "
+                      f"VerifiedAgeLimitSeconds is {resync + RESYNC_ALLOWANCE_SECS} or more, and it is {limit}: two "
+                      "hours more than the schedule, since a part of a resync that failed waits for 90 minutes")
+    heartbeat, interval = schedule_secs(values["HeartbeatSchedule"]), int(values["HeartbeatIntervalSeconds"])
+    if heartbeat is not None and heartbeat > MAX_HEARTBEAT_SECS:
+        raise Problem(f"{path}: HeartbeatSchedule = \"{values['HeartbeatSchedule']}\" in {stack.region} is too rare; "
+                      f"at least every {MAX_HEARTBEAT_SECS // 60} minutes is right")
+    if heartbeat is not None and heartbeat != interval:
+        raise Problem(f"{path}: HeartbeatSchedule = \"{values['HeartbeatSchedule']}\" in {stack.region} needs "
+                      f"HeartbeatIntervalSeconds = {heartbeat}, and it is {interval}; the lag is computed with it")
+
+
+def check_policy_sizes(path, template, deployment, stack, values):
+    """Refuses lists of ARNs with which IAM would refuse a policy."""
+    pseudo = {"AWS::Region": stack.region, "AWS::AccountId": deployment.account, "AWS::Partition": "aws",
+              "AWS::StackName": stack.name}
+    for name, size, limit, lists in oversized(template, values, pseudo, stack.name):
+        raise Problem(f"{path}: {name} in {stack.region} would have {size} characters of policies, and IAM takes "
+                      f"little more than {limit}; write {', '.join(lists)} as `parameters` of the [[region]] table of "
+                      "the deployment file, with * for what the names have in common")
+
+
+def values_of(template, deployment, stack, forwards):
+    """Returns every parameter of the template with its value."""
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
+    values = defaults | stack.parameters | {
+        "PeerRegion": deployment.peer(stack).region,
+        "ForwardEvents": "true" if forwards else "false",
+        "Architecture": deployment.architecture,
+    }
+    return {name: values[name] for name in defaults}
+
+
 def read_deployment(path, template):
     """Reads and checks a deployment file."""
     path = pathlib.Path(path)
@@ -299,7 +350,12 @@ def read_deployment(path, template):
             for stack in without:
                 stack.parameters |= values
         set_bucket_parameters(policy, stacks)
-    return Deployment(account, architecture, stacks, str(path.parent / file.get("policy", "policy.toml")))
+    deployment = Deployment(account, architecture, stacks, str(path.parent / file.get("policy", "policy.toml")))
+    for stack in stacks:
+        values = values_of(template, deployment, stack, True)
+        check_times(path, stack, values)
+        check_policy_sizes(path, template, deployment, stack, values)
+    return deployment
 
 
 # The deployment
@@ -426,15 +482,7 @@ class Deployer:
     # Stacks
 
     def _values(self, deployment, stack, forwards):
-        """Returns every parameter of the template with its value."""
-        defaults = {name: str(parameter.get("Default", ""))
-                    for name, parameter in self.template["Parameters"].items()}
-        values = defaults | stack.parameters | {
-            "PeerRegion": deployment.peer(stack).region,
-            "ForwardEvents": "true" if forwards else "false",
-            "Architecture": deployment.architecture,
-        }
-        return {name: values[name] for name in defaults}
+        return values_of(self.template, deployment, stack, forwards)
 
     def _has_bus(self, stack):
         """Whether the event bus of a stack exists."""
@@ -543,8 +591,9 @@ class Deployer:
         return "\n".join(reversed(lines)) or "  see the events of the stack"
 
 
-def next_steps(policy, outputs):
-    """What is left to do after a deployment."""
+def next_steps(policy, outputs, age_limits=()):
+    """What is left to do after a deployment. `age_limits` has the values of VerifiedAgeLimitSeconds that are not the
+    default."""
     roles = [role for region in outputs.values() for role in region["Roles"].split(",")]
     lines = ["Both stacks are deployed. After a first deployment, give their roles the Lake Formation rights:", "",
              f"twinlake bootstrap --policy {shlex.quote(policy)} \\"]
@@ -554,7 +603,18 @@ def next_steps(policy, outputs):
     for region, values in outputs.items():
         lines.append(f"{region}: alerts are sent to {values['AlertTopic']}")
         lines.append(f"{region}: S3 replication notifications go to {values['ReplicationQueue']}")
+    if age_limits:
+        lines += ["", "For the commands and the readiness checks, write the limit of the alarm in the operation document, "
+                  f"too: verified-age-limit-seconds = {max(age_limits, key=int)}; then push it with `twinlake policy push "
+                  "--operation FILE`."]
     return "\n".join(lines)
+
+
+def changed_age_limits(deployment, template):
+    """Returns the values of VerifiedAgeLimitSeconds that are not the template's default."""
+    name = "VerifiedAgeLimitSeconds"
+    default = str(template["Parameters"][name]["Default"])
+    return {stack.parameters[name] for stack in deployment.stacks if stack.parameters.get(name, default) != default}
 
 
 def main(arguments=None):
@@ -564,7 +624,8 @@ def main(arguments=None):
     template = load_template()
     try:
         deployment = read_deployment(options.config, template)
-        print(next_steps(deployment.policy, Deployer(template).run(deployment)))
+        outputs = Deployer(template).run(deployment)
+        print(next_steps(deployment.policy, outputs, changed_age_limits(deployment, template)))
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1

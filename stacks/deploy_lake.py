@@ -5,7 +5,8 @@
 
 storage: S3 accepts a replication rule only if the destination bucket exists and is versioned, and a rule names the
 key of the destination. So the primary's stack is made without rules, then the standby's with them, then the primary's
-again with them. If this Region has a Twinlake stack, S3 sends its replication notifications to that stack's queue.
+again with them. If a Region has a Twinlake stack, NAME or NAME-REGION, S3 sends its replication notifications to that
+stack's queue; if not, the program says so, and with --twinlake-stack it stops.
 
 audit: leaves out a Region in which another trail logs all management events. CloudTrail charges for each further copy.
 A member account may not read the event selectors of its organization's trail. If such a trail decides whether one is
@@ -34,8 +35,21 @@ class Aws:
         """Returns the outputs of a stack by name; none if there is no such stack."""
         return outputs_of(describe_stack(boto3.client("cloudformation", region_name=region), stack))
 
+    def bucket_of_account(self, region, prefix):
+        """Returns the name of the bucket PREFIX-ACCOUNT-REGION if this account has it, else None."""
+        account = boto3.client("sts", region_name=region).get_caller_identity()["Account"]
+        bucket = f"{prefix}-{account}-{region}"
+        try:
+            boto3.client("s3", region_name=region).head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
+                return None
+            raise
+        return bucket
+
     def deploy(self, region, stack, template, parameters):
-        """Creates or updates a stack, and waits until it is done. Raises CalledProcessError."""
+        """Creates or updates a stack, and waits until it is done. Raises CalledProcessError and ClientError."""
+        delete_failed_creation(boto3.client("cloudformation", region_name=region), region, stack)
         subprocess.run(
             [str(pathlib.Path(sys.executable).parent / "sam"), "deploy", "--template-file",
              str(STACKS / template), "--stack-name", stack, "--region", region,
@@ -56,17 +70,64 @@ class Aws:
         return cloudtrail.get_trail_status(Name=arn), cloudtrail.get_event_selectors(TrailName=arn)
 
 
+def delete_failed_creation(cloudformation, region, stack):
+    """Deletes a stack whose creation failed: CloudFormation does not update it. It has no resources."""
+    found = describe_stack(cloudformation, stack)
+    if found and found["StackStatus"] == "ROLLBACK_COMPLETE":
+        print(f"{region}: deleting the stack {stack}, whose creation failed")
+        cloudformation.delete_stack(StackName=stack)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=found["StackId"])
+
+
+class Refused(Exception):
+    """Nothing was deployed. The text says why, and what to do."""
+
+
+def refuse_leftovers(aws, region, parameter, name):
+    """Refuses to make a stack over the bucket that a removed one left: CloudFormation could not create it."""
+    bucket = aws.bucket_of_account(region, name)
+    if bucket:
+        raise Refused(
+            f"{region}: the bucket {bucket} exists, and no stack of this name has it: a removed stack left it with its "
+            f"key and alias, or `twinlake setup` made it. Choose another name, as in {parameter}={name}-2, or import what "
+            "is there as docs/deploy.md says")
+
+
 class UnreadableTrails(Exception):
     """No readable trail is suitable, and others could not be read. The text names them and the choice."""
 
 
+DEFAULT_TWINLAKE_STACK = "twinlake"
+
+
+def notification_queue(aws, region, twinlake_stack):
+    """Returns the queue of the Twinlake stack NAME or NAME-REGION in a Region, or None, which it says. A stack that
+    the operator names must be there."""
+    name = twinlake_stack or DEFAULT_TWINLAKE_STACK
+    for stack in (name, f"{name}-{region}"):
+        queue = aws.outputs(region, stack).get("ReplicationQueue")
+        if queue:
+            return queue
+    missing = f"{region}: there is no stack {name} or {name}-{region} with a queue for replication notifications"
+    if twinlake_stack:
+        raise Refused(f"{missing}; correct --twinlake-stack, or leave it out")
+    print(f"{missing}, so the bucket sends none. After `make deploy`, run this command again")
+    return None
+
+
 def deploy_storage(aws, primary, standby, stack, twinlake_stack, parameters):
     """Deploys the buckets of both Regions, with replication both ways."""
+    # Both Regions are examined before one is changed.
+    for region in (primary, standby):
+        if "Key" not in aws.outputs(region, stack):
+            refuse_leftovers(aws, region, "LakeName", parameters.get("LakeName", "lake"))
+    queues = {region: parameters.get("ReplicationQueueArn") or notification_queue(aws, region, twinlake_stack)
+              for region in (primary, standby)}
+
     def parameters_of(region, peer, peer_key):
         values = {**parameters, "PeerRegion": peer}
-        queue = aws.outputs(region, twinlake_stack).get("ReplicationQueue")
-        if queue:
-            values.setdefault("ReplicationQueueArn", queue)
+        if queues[region]:
+            values["ReplicationQueueArn"] = queues[region]
         if peer_key:
             values["PeerKeyArn"] = peer_key
         return values
@@ -128,6 +189,8 @@ def deploy_audit(aws, primary, standby, stack, parameters, unreadable=None):
     for region in (primary, standby):
         own = aws.outputs(region, stack).get("Trail")
         others[region] = None if own else suitable_trail(aws, region, unreadable)
+        if not own and not others[region]:
+            refuse_leftovers(aws, region, "TrailName", parameters.get("TrailName", "twinlake-audit"))
     for region, other in others.items():
         if other:
             print(f"{region}: the trail {other} logs all management events. No trail is made.")
@@ -142,8 +205,9 @@ def parse_arguments(arguments):
     parser.add_argument("--primary", required=True, metavar="REGION")
     parser.add_argument("--standby", required=True, metavar="REGION")
     parser.add_argument("--stack", metavar="NAME", help="the name of the stacks; default twinlake-storage or twinlake-audit")
-    parser.add_argument("--twinlake-stack", default="twinlake", metavar="NAME",
-                        help="the stack of template.yaml, whose queue receives replication notifications")
+    parser.add_argument("--twinlake-stack", metavar="NAME",
+                        help="the stack of template.yaml, NAME or NAME-REGION, whose queue receives replication "
+                        f"notifications; default {DEFAULT_TWINLAKE_STACK}, if it is there")
     parser.add_argument("--unreadable-trail", choices=["accept", "ignore"],
                         help="what a trail that cannot be read counts as: one that logs all management events, or none")
     parser.add_argument("parameters", nargs="*", metavar="Name=value", help="parameters of the template, for both Regions")
@@ -168,7 +232,7 @@ def main():
             deploy_storage(Aws(), args.primary, args.standby, stack, args.twinlake_stack, parameters)
         else:
             deploy_audit(Aws(), args.primary, args.standby, stack, parameters, args.unreadable_trail)
-    except UnreadableTrails as error:
+    except (Refused, UnreadableTrails) as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError as error:
         sys.exit(f"sam deploy failed with exit code {error.returncode}; its output says why")

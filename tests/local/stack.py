@@ -63,8 +63,10 @@ a = "s3://{BUCKETS[PRIMARY]}/"
 b = "s3://{BUCKETS[STANDBY]}/"
 """
 POLICY = EVERY_RESYNC + SITES
-# IAM names hold the name of the stack, and IAM is global, so the local AWS needs two names. No scheduled
-# run happens during a test: the tests invoke the functions themselves.
+# No scheduled run happens during a test: the tests invoke the functions themselves, at short intervals. make deploy
+# refuses such values.
+OF_TESTS = {"HeartbeatSchedule": "rate(1 day)", "HeartbeatIntervalSeconds": "2"}
+# IAM names hold the name of the stack, and IAM is global, so the local AWS needs two names.
 DEPLOYMENT = f"""
 account = "{ACCOUNT}"
 architecture = "x86_64"
@@ -73,8 +75,7 @@ policy = "policy.toml"
 [parameters]
 QueueDelaySeconds = 0
 ResyncSchedule = "rate(1 day)"
-HeartbeatSchedule = "rate(1 day)"
-HeartbeatIntervalSeconds = 2
+VerifiedAgeLimitSeconds = 93600
 AlertQuietSeconds = 1
 ReplicaBucketArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}"]
 ReplicaObjectArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}/*"]
@@ -331,7 +332,10 @@ class Deployment:
         path.write_text(text)
         template = template or load_template()
         deployer = Deployer(template, self.client, built_zip, say, poll_seconds=0.1)
-        self.outputs = deployer.run(read_deployment(path, load_template()))
+        deployment = read_deployment(path, load_template())
+        for stack in deployment.stacks:
+            stack.parameters |= OF_TESTS
+        self.outputs = deployer.run(deployment)
 
     @staticmethod
     def _create_bucket(s3, region, bucket):

@@ -12,6 +12,7 @@ from stack import ACCOUNT, DEPLOYMENT, PRIMARY, ROOT, SITES, STANDBY, Deployment
 from test_moto import is_write
 
 import deploy
+import policy_sizes
 
 TEMPLATE = load_template()
 FORWARD_RULES = 4
@@ -36,12 +37,13 @@ def test_parameters_of_every_type_reach_the_stacks(tmp_path):
     text = regions(PRIMARY, STANDBY, head='''
 [parameters]
 ResyncSchedule = "rate(12 hours)"
+VerifiedAgeLimitSeconds = 50400
 QueueDelaySeconds = 5
 AllowCrossAccountGrants = true
 ''') + 'parameters = { RegistrationRoleArns = ["arn:aws:iam::1:role/a", "arn:aws:iam::1:role/b"] }'
     first, second = read(tmp_path, text).stacks
-    shared = {"ResyncSchedule": "rate(12 hours)", "QueueDelaySeconds": "5",
-              "AllowCrossAccountGrants": "true"}
+    shared = {"ResyncSchedule": "rate(12 hours)", "VerifiedAgeLimitSeconds": "50400",
+              "QueueDelaySeconds": "5", "AllowCrossAccountGrants": "true"}
     assert first.parameters == shared and first.name == "twinlake"
     roles = "arn:aws:iam::1:role/a,arn:aws:iam::1:role/b"
     assert second.parameters == shared | {"RegistrationRoleArns": roles}
@@ -61,6 +63,16 @@ AllowCrossAccountGrants = true
     (regions(PRIMARY, STANDBY) + "parameters = { EventBusName = 'x' }", "the same in both Regions"),
     (regions(PRIMARY, STANDBY).replace(ACCOUNT, "1"), "write the account"),
     (regions(PRIMARY, STANDBY, head="architecture = 'arm'"), "`architecture` is"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nResyncSchedule = 'rate(1 day)'"),
+     "VerifiedAgeLimitSeconds is 93600 or more, and it is 46800"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nResyncSchedule = 'rate(12 hours)'"),
+     "VerifiedAgeLimitSeconds is 50400 or more"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nVerifiedAgeLimitSeconds = 28799"),
+     "VerifiedAgeLimitSeconds is 28800 or more"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nHeartbeatSchedule = 'rate(2 minutes)'"),
+     "needs HeartbeatIntervalSeconds = 120, and it is 60"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nHeartbeatSchedule = 'rate(1 hour)'\nHeartbeatIntervalSeconds = 3600"),
+     "at least every 5 minutes"),
     ("account =", "deploy.toml: "),
     (f'account = "{ACCOUNT}"\nregion = "{PRIMARY}"', "`region` must be written as [[region]] tables"),
     (f'account = "{ACCOUNT}"\nregion = ["{PRIMARY}"]', "`region` must be written as [[region]] tables"),
@@ -82,6 +94,72 @@ def test_a_policy_of_other_regions_or_another_account_is_refused(tmp_path):
             read(tmp_path, text, site(PRIMARY, ACCOUNT) + other)
 
 
+@pytest.mark.parametrize("parameters", [
+    "ResyncSchedule = 'rate(12 hours)'\nVerifiedAgeLimitSeconds = 50400",
+    "HeartbeatSchedule = 'rate(5 minutes)'\nHeartbeatIntervalSeconds = 300",
+    # What a cron expression means is left to the operator.
+    "ResyncSchedule = 'cron(0 3 * * ? *)'",
+])
+def test_schedules_within_their_limits_are_taken(tmp_path, parameters):
+    assert read(tmp_path, regions(PRIMARY, STANDBY, head=f"[parameters]\n{parameters}\n"))
+
+
+def test_the_next_step_names_an_age_limit_that_the_commands_have_to_know(tmp_path):
+    outputs = {PRIMARY: {"Roles": "arn:aws:iam::111122223333:role/x", "AlertTopic": "t", "ReplicationQueue": "q"}}
+    changed = read(tmp_path, regions(PRIMARY, STANDBY, head="[parameters]\nVerifiedAgeLimitSeconds = 93600\n"))
+    limits = deploy.changed_age_limits(changed, TEMPLATE)
+    assert "verified-age-limit-seconds = 93600" in deploy.next_steps("p", outputs, limits)
+    default = read(tmp_path, regions(PRIMARY, STANDBY))
+    assert deploy.changed_age_limits(default, TEMPLATE) == set()
+    assert "verified-age" not in deploy.next_steps("p", outputs)
+
+
+def test_lists_of_arns_that_iam_would_refuse_are_refused_with_what_to_do(tmp_path):
+    def read_with(count, name, head=""):
+        buckets = [f"{name}{number:03}-{'x' * 8}" for number in range(count)]
+        policy = policy_with(*((f"{bucket}-a/", f"{bucket}-b/") for bucket in buckets))
+        text = regions(PRIMARY, STANDBY, head=f"policy = 'policy.toml'\n{head}")
+        return read(tmp_path, text, head.partition("#")[2] + policy)
+
+    # Each parameter alone is within CloudFormation's limit.
+    assert read_with(20, "lake")
+    with pytest.raises(deploy.Problem) as found:
+        read_with(45, "lake")
+    assert "ReadinessRole" in str(found.value) and "LakeBucketArns, LakeObjectArns" in str(found.value)
+    star = "[parameters]\nLakeBucketArns = ['arn:aws:s3:::*']\nLakeObjectArns = ['arn:aws:s3:::*/*']\n"
+    with pytest.raises(deploy.Problem) as found:
+        read_with(80, "lake", star)
+    assert "CanaryRole" in str(found.value) and "CanaryBucketArns" in str(found.value)
+    assert "with * for what the names have in common" in str(found.value)
+    assert read_with(80, "lake", star + "CanaryBucketArns = ['arn:aws:s3:::*']\n")
+
+
+def test_the_rendered_policies_are_those_of_the_template(tmp_path):
+    """The size is that of what CloudFormation makes of the functions in the template."""
+    deployment = read(tmp_path, regions(PRIMARY, STANDBY, head="[parameters]\nCanaryBucketArns = ['arn:aws:s3:::a', "
+                                        "'arn:aws:s3:::b']\nCatalogKeyArns = ['arn:aws:kms:x:1:key/k']\n"))
+    (first, _), pseudo = deployment.stacks, {
+        "AWS::Region": PRIMARY, "AWS::AccountId": ACCOUNT, "AWS::Partition": "aws", "AWS::StackName": "twinlake"}
+    values = deploy.values_of(TEMPLATE, deployment, first, True)
+    renderer = policy_sizes.Renderer(TEMPLATE, values, pseudo, "twinlake")
+    (policy,) = TEMPLATE["Resources"]["CanaryRole"]["Properties"]["Policies"]
+    statements = {s.get("Sid"): s for s in renderer.render(policy["PolicyDocument"])["Statement"]}
+    assert statements["WriteReadAndDeleteCanaries"]["Resource"] == [
+        "arn:aws:s3:::a/*_twinlake_canary/*", "arn:aws:s3:::b/*_twinlake_canary/*"]
+    assert statements["ListCanaries"]["Resource"] == ["arn:aws:s3:::a", "arn:aws:s3:::b"]
+    assert statements["UseKeysOfBucketsThroughS3"]["Condition"] == {
+        "StringEquals": {"kms:ViaService": f"s3.{PRIMARY}.amazonaws.com"}}
+    assert statements["ReadPeerEpochAndPolicy"]["Resource"] == (
+        f"arn:aws:dynamodb:{STANDBY}:{ACCOUNT}:table/twinlake-ledger")
+    # Without buckets a statement is left out.
+    (policy,) = TEMPLATE["Resources"]["CatalogEventRole"]["Properties"]["Policies"]
+    assert len(renderer.render(policy["PolicyDocument"])["Statement"]) == 2
+    keys = renderer.render(TEMPLATE["Resources"]["CatalogKeyPolicy"]["Properties"]["PolicyDocument"])
+    assert keys["Statement"][0]["Resource"] == ["arn:aws:kms:x:1:key/k"]
+    assert keys["Statement"][0]["Condition"]["StringEquals"]["kms:ViaService"] == [
+        f"glue.{STANDBY}.amazonaws.com", f"glue.{PRIMARY}.amazonaws.com"]
+
+
 def policy_with(*locations):
     """A policy for the Regions of `regions(PRIMARY, STANDBY)` with these location pairs."""
     return SITES.split("[[location]]")[0] + "".join(
@@ -99,7 +177,8 @@ def test_the_buckets_of_the_policy_reach_both_stacks_unless_the_file_names_them(
         assert lake_parameters_of(stack) == {
             "LakeBucketArns": "arn:aws:s3:::lake-a,arn:aws:s3:::lake-b",
             "LakeObjectArns": "arn:aws:s3:::lake-a/*,arn:aws:s3:::lake-b/*"}
-    named = "\n[parameters]\nLakeBucketArns = ['arn:aws:s3:::lake-*']\n"
+    named = ("\n[parameters]\nLakeBucketArns = ['arn:aws:s3:::lake-*']\n"
+             "CanaryBucketArns = ['arn:aws:s3:::*']\n")
     many = policy_with(*((f"{number:03}-{'x' * 50}/", f"{number:03}-{'y' * 50}/") for number in range(40)))
     file = regions(PRIMARY, STANDBY, head=head + named)
     for stack in read(tmp_path, file, many).stacks:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from unittest import mock
 
 import boto3
 from botocore.exceptions import ClientError
@@ -478,9 +479,14 @@ class FakeAws:
 
     def __init__(self, outputs=None, trails=None):
         self.stacks, self.found_trails, self.deployed = outputs or {}, trails or {}, []
+        self.buckets = set()
 
     def outputs(self, region, stack):
         return self.stacks.get((region, stack), {})
+
+    def bucket_of_account(self, region, prefix):
+        bucket = f"{prefix}-{ACCOUNT}-{region}"
+        return bucket if bucket in self.buckets else None
 
     def deploy(self, region, stack, template, parameters):
         self.deployed.append((region, stack, template, parameters))
@@ -521,7 +527,7 @@ def test_wrong_arguments_are_refused(arguments):
 
 def run_storage(aws):
     aws.deployed.clear()
-    deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"LakeName": "sales"})
+    deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", None, {"LakeName": "sales"})
     return [(region, parameters.get("PeerKeyArn")) for region, _, _, parameters in aws.deployed]
 
 
@@ -546,11 +552,57 @@ def test_each_bucket_notifies_the_queue_of_its_region():
         f"arn:aws:sqs:{region}:{ACCOUNT}:q" for region in (PRIMARY, STANDBY, PRIMARY)]
     # A queue that the operator names is kept, and without a Twinlake stack there is none.
     aws.deployed.clear()
-    deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"ReplicationQueueArn": "mine"})
+    deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", None, {"ReplicationQueueArn": "mine"})
     assert {d[3]["ReplicationQueueArn"] for d in aws.deployed} == {"mine"}
     aws = FakeAws()
     run_storage(aws)
     assert all("ReplicationQueueArn" not in d[3] for d in aws.deployed)
+
+
+def test_a_stack_with_the_region_in_its_name_is_found_and_a_missing_one_is_said(capsys):
+    queue = f"arn:aws:sqs:{PRIMARY}:{ACCOUNT}:q"
+    aws = FakeAws(outputs={(PRIMARY, f"twinlake-{PRIMARY}"): {"ReplicationQueue": queue}})
+    run_storage(aws)
+    assert [d[3].get("ReplicationQueueArn") for d in aws.deployed] == [queue, None, queue]
+    said = capsys.readouterr().out
+    assert f"{STANDBY}: there is no stack twinlake or twinlake-{STANDBY} with a queue" in said and "again" in said
+    assert f"{PRIMARY}:" not in said
+    # One that the operator names must be there, in both Regions, before anything is deployed.
+    aws.deployed.clear()
+    with pytest.raises(deploy_lake.Refused, match=f"{PRIMARY}: there is no stack other or other-{PRIMARY} "):
+        deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", "other", {})
+    assert aws.deployed == []
+
+
+def test_a_stack_over_what_a_removed_one_left_is_refused_before_anything_is_deployed():
+    for what, parameter, prefix in (("audit", "TrailName", "twinlake-audit"), ("storage", "LakeName", "lake")):
+        def run(aws, parameters):
+            if what == "audit":
+                deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "s", parameters)
+            else:
+                deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", None, parameters)
+
+        aws = FakeAws()
+        aws.buckets = {f"{prefix}-{ACCOUNT}-{STANDBY}"}
+        with pytest.raises(deploy_lake.Refused) as refused:
+            run(aws, {})
+        assert f"the bucket {prefix}-{ACCOUNT}-{STANDBY} exists" in str(refused.value)
+        assert f"{parameter}={prefix}-2" in str(refused.value) and aws.deployed == []
+        run(aws, {parameter: f"{prefix}-2"})
+        assert {d[0] for d in aws.deployed} == {PRIMARY, STANDBY}
+        # What a stack has is its own.
+        aws.buckets = {f"{prefix}-2-{ACCOUNT}-{region}" for region in PEER}
+        run(aws, {parameter: f"{prefix}-2"})
+
+
+def test_a_stack_whose_creation_failed_is_deleted_first(capsys):
+    for status, is_deleted in (("ROLLBACK_COMPLETE", True), ("UPDATE_ROLLBACK_COMPLETE", False)):
+        cloudformation = mock.Mock()
+        cloudformation.describe_stacks.return_value = {"Stacks": [{"StackStatus": status, "StackId": "id"}]}
+        deploy_lake.delete_failed_creation(cloudformation, PRIMARY, "s")
+        assert cloudformation.delete_stack.called == is_deleted
+        assert cloudformation.get_waiter.called == is_deleted
+    assert capsys.readouterr().out == f"{PRIMARY}: deleting the stack s, whose creation failed\n"
 
 
 ALL = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "All"}]}
@@ -747,7 +799,7 @@ def test_the_passes_work_with_sam(aws_environment, tmp_path, monkeypatch):
     aws = deploy_lake.Aws()
     assert aws.outputs(PRIMARY, "twinlake-storage") == {}
     for _ in range(2):
-        deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "twinlake-storage", "twinlake", {"LakeName": "passes"})
+        deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "twinlake-storage", None, {"LakeName": "passes"})
     for region, peer in PEER.items():
         outputs = aws.outputs(region, "twinlake-storage")
         assert outputs.pop("Key").startswith(f"arn:aws:kms:{region}:")
