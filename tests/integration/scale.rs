@@ -15,7 +15,7 @@ use twinlake_tests::virtual_clock::{
     self, LimitedRegions, VirtualClock, set_round_trips, take_calls,
 };
 
-// As `template.yaml` configures the function, and as its handler counts.
+// As `template.yaml` configures the function. Its handler stops earlier, for the sake of slow calls.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(900);
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(10);
 const CONCURRENT_CALLS: usize = 8;

@@ -665,7 +665,28 @@ def test_f11_a_function_outlives_one_slow_call_of_lake_formation():
     code = (ROOT / "crates/core/src/topology.rs").read_text()
     longest = re.search(r"LONGEST_ATTEMPT_SECS: u64 = (\d+);", code)
     timeout = TEMPLATE["Parameters"]["EventFunctionTimeoutSeconds"]
-    assert timeout["Default"] >= int(longest.group(1)) + 15 and timeout["MaxValue"] >= timeout["Default"]
+    assert timeout["MinValue"] >= int(longest.group(1)) + 15
+    assert timeout["MaxValue"] >= timeout["Default"] >= timeout["MinValue"]
+
+
+def test_f11_a_resync_starts_nothing_that_a_slow_call_could_keep_beyond_its_timeout():
+    code = (ROOT / "crates/aws/src/clients.rs").read_text()
+    call = re.search(r"LAKE_FORMATION_TIMEOUTS.*?call: Duration::from_secs\((\d+)\)", code, re.S)
+    wait = re.search(r"MAX_WAIT: Duration = Duration::from_secs\((\d+)\)", (ROOT / "crates/aws/src/call_limits.rs").read_text())
+    handlers = (ROOT / "crates/lambda/src/handlers.rs").read_text()
+    margin = int(re.search(r"RESYNC_SHUTDOWN_MARGIN_SECS: i64 = (\d+);", handlers)[1])
+    assert margin >= int(call[1]) + int(wait[1])
+    assert "stop_at = before(invocation.deadline, RESYNC_SHUTDOWN_MARGIN_SECS)" in handlers
+    # What follows the jobs of a batch that are given up has some seconds, too.
+    batch = int(re.search(r" SHUTDOWN_MARGIN_SECS: i64 = (\d+);", handlers)[1])
+    grace = (ROOT / "crates/engine/src/event_batch.rs").read_text()
+    assert batch >= int(re.search(r"GRACE_SECS: i64 = (\d+);", grace)[1]) + 5
+
+
+def test_the_age_limit_of_the_alarm_and_of_the_commands_have_one_default():
+    code = (ROOT / "crates/engine/src/operation_document.rs").read_text()
+    limit = re.search(r"DEFAULT_VERIFIED_AGE_LIMIT_SECS: i64 = ([\d_]+);", code)[1]
+    assert TEMPLATE["Parameters"]["VerifiedAgeLimitSeconds"]["Default"] == int(limit.replace("_", ""))
 
 
 def test_the_topic_and_every_queue_take_the_optional_key():
@@ -684,6 +705,60 @@ def test_the_topic_and_every_queue_take_the_optional_key():
     assert roles == users
 
 
+def test_exactly_the_roles_that_read_or_write_a_catalog_use_its_keys_and_only_through_glue():
+    """Source: Athena user guide, "Configure access from Athena to encrypted metadata in the AWS Glue Data Catalog"."""
+    policy = RESOURCES["CatalogKeyPolicy"]
+    assert policy["Condition"] == "HasCatalogKeys"
+    assert TEMPLATE["Parameters"]["CatalogKeyArns"]["Default"] == ""
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Sid": "UseCatalogKeysThroughGlue", "Effect": "Allow", "Resource": {"Ref": "CatalogKeyArns"},
+        "Action": ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"],
+        "Condition": {"StringEquals": {"kms:ViaService": [
+            {"Fn::Sub": "glue.${PeerRegion}.amazonaws.com"}, {"Fn::Sub": "glue.${AWS::Region}.amazonaws.com"}]}}}
+    roles = [role["Ref"] for role in policy["Properties"]["Roles"]]
+    assert roles == [f"{f}Role" for f in FUNCTIONS if any(a.startswith("glue:") for a in allowed_actions(f))]
+
+
+def test_the_monitor_alarm_fires_at_no_schedule_that_is_allowed():
+    """The scheduler starts a run within the minute that it is due (D-10)."""
+    alarm = RESOURCES["MonitorAlarm"]["Properties"]
+    assert alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"]
+    slowest = int(re.search(r"MAX_HEARTBEAT_SECS = (\d+)", (ROOT / "stacks/deploy.py").read_text())[1])
+    assert alarm["Period"] * alarm["DatapointsToAlarm"] > slowest + 60
+
+
+# CloudFormation takes a resource of another logical ID for a new one, and cannot create it while the one of the same
+# name exists: an upgrade with a renamed ID fails.
+NAMED = {
+    "Ledger": "TableName", "PeerEventBus": "Name", "DefaultEventBusPolicy": "StatementId", "Dashboard": "DashboardName",
+    **dict.fromkeys([
+        "MonitorAlarm", "VerifiedAgeAlarm", "ReadinessBlockersAlarm", "ReadinessUnknownAlarm", "S3LatencyAlarm",
+        "S3PendingAlarm", "S3FailedAlarm", "ForwardDeadLetterQueueAlarm", "CatalogDeadLetterQueueAlarm",
+        "PermissionDeadLetterQueueAlarm", "ReplicationDeadLetterQueueAlarm", "OperationsDeadLetterQueueAlarm",
+        "ResyncDeadLetterQueueAlarm", "LakeAccessDeadLetterQueueAlarm"], "AlarmName"),
+}
+NAMED_SCHEDULES = {
+    "ReplicationEvent": "replicas", "Resync": "resync", "LakeAccess": "lake-access", "Heartbeat": "heartbeat",
+    "Monitor": "monitor", "Digest": "digest", "Canary": "canary", "Readiness": "readiness"}
+
+
+def test_resources_with_names_keep_their_logical_ids():
+    names = {"AlarmName", "BucketName", "DashboardName", "FunctionName", "LogGroupName", "ManagedPolicyName", "Name",
+             "QueueName", "RoleName", "StatementId", "TableName", "TopicName"}
+    found = {name: (names & resource["Properties"].keys()).pop() for name, resource in RESOURCES.items()
+             if names & resource["Properties"].keys()}
+    assert found == NAMED
+    # SAM makes the logical ID of a schedule of those of the function and the event.
+    schedules = {}
+    for name, resource in RESOURCES.items():
+        for event, source in resource["Properties"].get("Events", {}).items():
+            if source["Type"] == "ScheduleV2":
+                assert event == "ScheduledRun", name
+                schedules[name] = source["Properties"]["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+    assert schedules == NAMED_SCHEDULES
+
+
 def test_the_ledger_is_kept_when_a_stack_is_deleted_or_upgraded():
     """Another key schema or name would replace the table."""
     ledger = RESOURCES["Ledger"]
@@ -693,3 +768,11 @@ def test_the_ledger_is_kept_when_a_stack_is_deleted_or_upgraded():
         {"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
     assert ledger["Properties"]["TableName"] == {"Ref": "LedgerTableName"}
     assert TEMPLATE["Parameters"]["LedgerTableName"]["Default"] == "twinlake-ledger"
+
+
+def test_what_a_function_makes_outside_of_the_stack_is_in_the_list_of_what_stays():
+    """The address for clients: with a new ledger its older epoch would win until somebody deletes it."""
+    code = (ROOT / "crates/core/src/client_address.rs").read_text()
+    parameter = re.search(r'ADDRESS_PARAMETER: &str = "([^"]+)"', code)[1]
+    remove = (ROOT / "docs/operations.md").read_text().split("\n## Remove\n")[1].split("\n## ")[0]
+    assert parameter in remove

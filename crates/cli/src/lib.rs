@@ -24,6 +24,7 @@ mod progress;
 mod projection_text;
 mod readiness_line;
 mod reconcile_output;
+mod stack_names;
 mod status_snapshot;
 mod takeover_status;
 

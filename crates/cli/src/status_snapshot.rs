@@ -42,16 +42,14 @@ pub(crate) struct StatusSnapshot {
     pub not_replicated: BTreeMap<String, usize>,
     /// How the ceilings of calls were used lately, by called Region.
     pub call_ceilings: BTreeMap<String, CeilingUse>,
+    /// A verification older than this many seconds no longer counts.
+    pub verified_age_limit_secs: i64,
     /// The results of the scheduled checks of the readiness; `None` without a deployment.
     pub readiness: Option<ReadinessRecord>,
 }
 
 /// A lag sample older than this does not count as the current lag.
 const MAX_CURRENT_LAG_AGE_SECS: i64 = 300;
-
-/// A verification older than this no longer counts. It is the default of the alarm on it
-/// (`VerifiedAgeLimitSeconds` of the template).
-pub(crate) const MAX_VERIFIED_AGE_SECS: i64 = 46_800;
 
 impl StatusSnapshot {
     /// Reads the status, with the lag samples of the last `lag_window_secs`.
@@ -125,7 +123,7 @@ impl StatusSnapshot {
 
     /// Whether no complete resync has begun lately.
     pub(crate) fn needs_resync(&self) -> bool {
-        let valid_until = |at: Timestamp| at.plus_secs(MAX_VERIFIED_AGE_SECS);
+        let valid_until = |at: Timestamp| at.plus_secs(self.verified_age_limit_secs);
         self.verified_at.is_none_or(|at| valid_until(at) < self.now)
     }
 
@@ -225,6 +223,7 @@ async fn read(
             .into_iter()
             .filter_map(|(region, used)| Some((region, used?)))
             .collect(),
+        verified_age_limit_secs: operation.verified_age_limit_secs(),
         readiness,
     })
 }
@@ -262,6 +261,7 @@ mod tests {
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
             call_ceilings: BTreeMap::new(),
+            verified_age_limit_secs: 46_800,
             readiness: None,
         };
         let shown = |all| -> Vec<String> {
@@ -312,6 +312,7 @@ mod tests {
             not_replicated: BTreeMap::new(),
             call_ceilings: BTreeMap::new(),
             readiness: None,
+            verified_age_limit_secs: 46_800,
         }
     }
 
@@ -351,11 +352,17 @@ mod tests {
             now: Timestamp::from_secs(secs),
             ..snapshot_of(row_in_sync())
         };
-        let problems = at(MAX_VERIFIED_AGE_SECS).problems(&thresholds);
+        let problems = at(46_800).problems(&thresholds);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(
-            at(MAX_VERIFIED_AGE_SECS + 1).problems(&thresholds),
+            at(46_801).problems(&thresholds),
             ["the last complete resync began 13 h ago"]
         );
+        // The operation document may allow more.
+        let daily = StatusSnapshot {
+            verified_age_limit_secs: 26 * 3600,
+            ..at(46_801)
+        };
+        assert!(daily.problems(&thresholds).is_empty());
     }
 }

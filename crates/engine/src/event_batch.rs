@@ -14,6 +14,7 @@ use crate::ports::{
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile};
 use crate::resync;
 use crate::retry_message::RetryMessage;
+use crate::time_limit;
 use futures_util::stream::{self, StreamExt as _};
 use jobs::{ATTEMPTS_TO_LOOK_AGAIN, Job, into_waves, merge_into_jobs};
 use scans::{is_catalog_scan_covered, throttle_partition_scans};
@@ -92,10 +93,15 @@ const REVOKE_ALERT_DELAY_SECS: i64 = 300;
 /// Most jobs of a batch that are reconciled at the same time. Each holds what was read of it in memory.
 const MAX_CONCURRENT_JOBS: usize = 8;
 
+/// A job that still runs this long after `stop_at` is given up. What is left until the timeout of the function is for
+/// what follows the jobs.
+pub const GRACE_SECS: i64 = 5;
+
 /// Processes a batch: one reconciliation for the subjects that may rest on each other. Others are
 /// reconciled at the same time.
 ///
-/// After `stop_at`, the remaining jobs are queued unchanged.
+/// After `stop_at`, the remaining jobs are queued unchanged, and the messages of those that run on for more than
+/// [`GRACE_SECS`] are delivered again: the other messages of the batch are done.
 ///
 /// With `table_files`, the files of the Iceberg tables that the jobs find not to be relocated are rewritten
 /// after all jobs, until then. Without them, a later message or resync of a function that has them does.
@@ -130,17 +136,21 @@ where
     }
     for wave in into_waves(parsed.jobs) {
         let process = |job: Job| async move {
-            let mut of_job = BatchResult::default();
-            let is_late = context.clock.now() >= stop_at;
-            let result = match is_late {
-                true => send(ports.0, job.messages_not_attempted(), &mut of_job).await,
-                false => process_job(context, ports, &job, &mut of_job).await,
+            let now = context.clock.now();
+            let messages = job.messages.clone();
+            let work = async {
+                let mut of_job = BatchResult::default();
+                let result = match now >= stop_at {
+                    true => send(ports.0, job.messages_not_attempted(), &mut of_job).await,
+                    false => process_job(context, ports, &job, &mut of_job).await,
+                };
+                if let Err(error) = result {
+                    of_job.failed.extend(job.messages);
+                    of_job.errors.push(error);
+                }
+                of_job
             };
-            if let Err(error) = result {
-                of_job.failed.extend(job.messages);
-                of_job.errors.push(error);
-            }
-            of_job
+            or_given_up(work, messages, stop_at.plus_secs(GRACE_SECS), now).await
         };
         let jobs = stream::iter(wave.into_iter().map(process));
         let results: Vec<BatchResult> = jobs.buffered(MAX_CONCURRENT_JOBS).collect().await;
@@ -171,6 +181,20 @@ where
         }
     }
     batch_result
+}
+
+/// The result of a job. If it does not end before `give_up_at`, its messages are delivered again.
+async fn or_given_up(
+    work: impl Future<Output = BatchResult>,
+    messages: BTreeSet<String>,
+    give_up_at: Timestamp,
+    now: Timestamp,
+) -> BatchResult {
+    let of_job = time_limit::within(work, give_up_at, now).await;
+    of_job.unwrap_or_else(|| BatchResult {
+        failed: messages,
+        ..BatchResult::default()
+    })
 }
 
 /// Reconciles one job. Publishes its alerts, and then queues what has to be retried: if one of both
@@ -471,6 +495,23 @@ mod tests {
 
     fn table(name: &str) -> TableId {
         TableId::new(Name::new("sales").unwrap(), Name::new(name).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_job_that_runs_on_gives_its_messages_back_and_one_that_ends_does_not() {
+        let messages = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
+        let give_up_at = now().plus_secs(-1);
+        let work = std::future::pending();
+        let given_up = or_given_up(work, messages.clone(), give_up_at, now()).await;
+        assert_eq!((given_up.failed, given_up.resent), (messages.clone(), 0));
+        let work = async {
+            BatchResult {
+                resent: 1,
+                ..BatchResult::default()
+            }
+        };
+        let ended = or_given_up(work, messages, give_up_at, now()).await;
+        assert_eq!((ended.failed.len(), ended.resent), (0, 1));
     }
 
     /// The job of a message about a table.

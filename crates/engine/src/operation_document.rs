@@ -5,6 +5,7 @@
 //!
 //! ```toml
 //! version = 1
+//! verified-age-limit-seconds = 46800
 //! [max-calls-per-second]
 //! us-east-1 = 8
 //! [lag-alert-seconds]
@@ -57,6 +58,13 @@ const DEFAULT_PERMISSIONS_LAG_SECS: i64 = 900;
 pub const DEFAULT_STORAGE_LAG_SECS: i64 = 1800;
 const MAX_LAG_SECS: i64 = 86_400;
 
+/// A resync is due every six hours by default: one may be missed. It is the default of the template's
+/// `VerifiedAgeLimitSeconds`, too.
+pub const DEFAULT_VERIFIED_AGE_LIMIT_SECS: i64 = 46_800;
+const MIN_VERIFIED_AGE_LIMIT_SECS: i64 = 60;
+/// 31 days.
+const MAX_VERIFIED_AGE_LIMIT_SECS: i64 = 2_678_400;
+
 /// Below this, the calls that one function sends at once would wait longer than they may.
 const MIN_CEILING: u32 = 2;
 const MAX_CEILING: u32 = 10_000;
@@ -92,6 +100,8 @@ pub struct OperationConfig {
     pub prices: Prices,
     /// The most calls a second to Glue and Lake Formation, by Region.
     pub max_calls_per_second: BTreeMap<String, u32>,
+    /// The age in seconds beyond which the last complete resync no longer counts; `None` for the default.
+    pub verified_age_limit: Option<i64>,
     /// What clients are told of the primary; `None` for nothing.
     pub takeover: Option<TakeoverConfig>,
     /// The queries of a drill; `None` for no queries.
@@ -108,6 +118,7 @@ struct Document {
     prices: BTreeMap<String, Spanned<f64>>,
     #[serde(default)]
     max_calls_per_second: BTreeMap<String, Spanned<u32>>,
+    verified_age_limit_seconds: Option<Spanned<i64>>,
     takeover: Option<Spanned<takeover::TakeoverTable>>,
     drill: Option<drill::DrillTable>,
 }
@@ -126,6 +137,13 @@ impl OperationConfig {
         })
     }
 
+    /// The age beyond which the last complete resync no longer counts, in seconds.
+    #[must_use]
+    pub fn verified_age_limit_secs(&self) -> i64 {
+        self.verified_age_limit
+            .unwrap_or(DEFAULT_VERIFIED_AGE_LIMIT_SECS)
+    }
+
     /// Parses and checks an operation document.
     ///
     /// # Errors
@@ -139,6 +157,10 @@ impl OperationConfig {
             lag_alert: lag_alert(source, &document.lag_alert_seconds)?,
             prices: prices(source, &document.prices)?,
             max_calls_per_second: ceilings(source, &document.max_calls_per_second)?,
+            verified_age_limit: match &document.verified_age_limit_seconds {
+                Some(secs) => Some(verified_age_limit(source, secs)?),
+                None => None,
+            },
             takeover: match &document.takeover {
                 Some(table) => Some(takeover::parse(source, table)?),
                 None => None,
@@ -149,6 +171,18 @@ impl OperationConfig {
             },
         })
     }
+}
+
+fn verified_age_limit(
+    source: DocumentSource<'_>,
+    secs: &Spanned<i64>,
+) -> Result<i64, DocumentError> {
+    let (least, most) = (MIN_VERIFIED_AGE_LIMIT_SECS, MAX_VERIFIED_AGE_LIMIT_SECS);
+    if !(least..=most).contains(secs.get_ref()) {
+        let problem = format!("write seconds, from {least} to {most}");
+        return Err(source.error(secs.span().start, "verified-age-limit-seconds", problem));
+    }
+    Ok(*secs.get_ref())
 }
 
 fn lag_alert(
@@ -227,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_is_named_replaces_the_default() {
-        let text = "[lag-alert-seconds]\ncatalog = 30\n[prices]\nglue-million-calls = 2.0\n\
+        let text = "verified-age-limit-seconds = 93600\n[lag-alert-seconds]\ncatalog = 30\n[prices]\nglue-million-calls = 2.0\n\
                     [max-calls-per-second]\nus-east-1 = 8\n";
         let operation = OperationConfig::parse(text).unwrap();
         assert_eq!(operation.lag_alert.of(Channel::Catalog), 30);
@@ -235,6 +269,8 @@ mod tests {
         assert_eq!(operation.lag_alert.of(Channel::Storage), 1800);
         assert_ne!(operation.prices, Prices::default());
         assert_eq!(operation.max_calls_per_second["us-east-1"], 8);
+        assert_eq!(operation.verified_age_limit_secs(), 93_600);
+        assert_eq!(OperationConfig::default().verified_age_limit_secs(), 46_800);
     }
 
     #[test]
@@ -263,6 +299,10 @@ mod tests {
             (
                 "[max-calls-per-second]\nprimary = 8\n",
                 "operation line 2, key `max-calls-per-second.primary`: write the name of a Region",
+            ),
+            (
+                "verified-age-limit-seconds = 59\n",
+                "operation line 1, key `verified-age-limit-seconds`: write seconds, from 60",
             ),
             ("retries = 3\n", "operation line 1, key `retries`"),
         ];

@@ -5,6 +5,7 @@ mod access;
 mod references;
 
 use crate::observe::run_concurrently;
+use crate::operation_document::OperationConfig;
 use crate::ports::{Ledger, ReadIam, ReadInfrastructure, ReadRegion, StatsStore};
 use futures_util::future::{join, join4};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,11 @@ pub async fn read_deployment<L: Ledger + StatsStore>(
     now: Timestamp,
 ) -> DeploymentReadings {
     let verified_at = standby.verified_at().await;
+    // An unreadable document changes nothing: the defaults apply.
+    let operation = OperationConfig::load(standby).await;
+    let operation = operation
+        .map(|(operation, _)| operation)
+        .unwrap_or_default();
     DeploymentReadings {
         primary_policy: deployed_policy(primary).await,
         standby_policy: deployed_policy(standby).await,
@@ -46,6 +52,7 @@ pub async fn read_deployment<L: Ledger + StatsStore>(
                     .filter(|age| *age >= -60)
             })
             .into(),
+        verified_age_limit_secs: operation.verified_age_limit_secs(),
     }
 }
 

@@ -36,8 +36,13 @@ use twinlake_engine::{Clock as _, ReconcileOutcome, RetryQueue as _};
 /// The response of a handler to an SQS batch: the messages that SQS must deliver again.
 pub type BatchResponse = Result<SqsBatchResponse, Error>;
 
-/// A function starts no new work this long before its timeout.
+/// A function starts no new work this long before its timeout. Jobs of a batch that run on are given up
+/// [`event_batch::GRACE_SECS`] later, so that Lambda does not end the function with all messages of the batch.
 const SHUTDOWN_MARGIN_SECS: i64 = 10;
+
+/// The same for a resync, which hands on the rest. It covers a whole call of Lake Formation with its repetitions: a
+/// part that Lambda ends is invisible in its queue for 90 minutes.
+const RESYNC_SHUTDOWN_MARGIN_SECS: i64 = 110;
 
 pub(crate) fn queue_messages(event: SqsEvent) -> Vec<QueueMessage> {
     let records = event.records.into_iter();
@@ -71,8 +76,12 @@ pub(crate) fn batch_response(failed: impl IntoIterator<Item = String>) -> SqsBat
 }
 
 pub(crate) fn stop_at(deadline_millis: u64) -> Timestamp {
+    before(deadline_millis, SHUTDOWN_MARGIN_SECS)
+}
+
+fn before(deadline_millis: u64, secs: i64) -> Timestamp {
     let deadline = Timestamp::from_millis(i64::try_from(deadline_millis).unwrap_or(i64::MAX));
-    deadline.plus_secs(-SHUTDOWN_MARGIN_SECS)
+    deadline.plus_secs(-secs)
 }
 
 /// Handles catalog and permission events, and scopes that Twinlake queued for a retry.
@@ -156,7 +165,7 @@ async fn leave_unrelocated<'t>(
 /// The ledger or the queue is out of reach.
 pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Value, Error> {
     let (event, invocation) = event.into_parts();
-    let stop_at = stop_at(invocation.deadline);
+    let stop_at = before(invocation.deadline, RESYNC_SHUTDOWN_MARGIN_SECS);
     let authority = match decide_writes(runtime).await? {
         WriteDecision::Apply(authority) => authority,
         WriteDecision::Discard => return Ok(Value::Null),

@@ -6,8 +6,8 @@ use crate::telemetry::InvocationTelemetry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use twinlake_aws::{
-    AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, QueryToolsRegion, S3TableFiles,
-    SharedCeiling, SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SsmParameters, SystemClock,
+    AwsRegion, Clients, DefaultEventBus, DynamoLedger, QueryToolsRegion, S3TableFiles, SharedCeiling,
+    SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SsmParameters, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
@@ -70,8 +70,8 @@ pub struct Runtime {
     lf_tag_lease: LfTagLeaseOfRun,
     own_roles: OwnRoles,
     function_role: Principal,
-    /// The limits of the calls to both Regions.
-    limits: [CallLimits; 2],
+    /// The clients of this Region and of the other one. Others would have limits of their own.
+    pub(crate) clients: [Clients; 2],
     /// When the ceilings of the calls are read from the ledger again.
     read_ceilings_at: Mutex<Option<Timestamp>>,
 }
@@ -133,7 +133,7 @@ impl Runtime {
             own_roles: OwnRoles::new(config.role_arns.clone())
                 .with_writers(config.writer_role_arns.clone()),
             function_role: Principal(config.function_role_arn.clone()),
-            limits: [local.limits().clone(), peer.limits().clone()],
+            clients: [local, peer],
             read_ceilings_at: Mutex::default(),
             config,
         })
@@ -174,7 +174,7 @@ impl Runtime {
             return;
         }
         if let Ok((operation, None)) = OperationConfig::load(&self.ledger).await {
-            for limits in &self.limits {
+            for limits in self.clients.iter().map(Clients::limits) {
                 let ceiling = operation.max_calls_per_second.get(limits.region());
                 let shared_by: Arc<dyn SharedCeiling> = Arc::new(self.ledger.clone());
                 limits.set_ceiling(ceiling.copied(), Some(shared_by));

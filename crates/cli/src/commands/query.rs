@@ -2,7 +2,6 @@
 
 use crate::common_options::{Common, LedgerOptions};
 use crate::connect::{Connection, LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger};
-use crate::status_snapshot::MAX_VERIFIED_AGE_SECS;
 use crate::{CliError, CommandOutcome, output};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
@@ -227,7 +226,8 @@ pub(crate) async fn status(
         query,
     };
     let not_in_sync = status.not_in_sync();
-    let problems = status.problems(connection.clock.now(), MAX_VERIFIED_AGE_SECS);
+    let limit = connection.operation.verified_age_limit_secs();
+    let problems = status.problems(connection.clock.now(), limit);
     let settled_at = record.as_ref().and_then(|record| record.settled_at);
     if json {
         output::json(&serde_json::json!({

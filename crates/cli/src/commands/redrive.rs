@@ -3,6 +3,7 @@
 use crate::common_options::PolicyOptions;
 use crate::connect::policy_of;
 use crate::progress::TerminalProgress;
+use crate::stack_names::is_queue_of;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,14 +202,8 @@ fn named_queues(
 ) -> (QueueUrls, QueueUrls) {
     let (mut dead_letter_urls, mut source_urls) = (BTreeMap::new(), BTreeMap::new());
     for url in urls {
-        let name = url.rsplit('/').next().unwrap_or_default();
         for queue in QUEUES {
-            // CloudFormation names a queue STACK-LOGICALID-SUFFIX.
-            let is_kind = |kind: &str| {
-                let stacks = [stack.to_owned(), format!("{stack}-{region}")];
-                let mut prefixes = stacks.iter().map(|stack| format!("{stack}-{queue}{kind}-"));
-                prefixes.any(|prefix| name.starts_with(&prefix))
-            };
+            let is_kind = |kind: &str| is_queue_of(stack, region, &format!("{queue}{kind}"), &url);
             if requested.contains(queue) && is_kind("DeadLetterQueue") {
                 dead_letter_urls.insert(queue.to_owned(), url.clone());
             } else if is_kind("Queue") {

@@ -7,6 +7,7 @@
 use crate::commands::bootstrap::{UndoArgs, no_record, read_record, undo};
 use crate::common_options::DEFAULT_LEDGER_TABLE;
 use crate::files::{read_policy, write_json};
+use crate::stack_names::deployed_stack;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use twinlake_aws::{AwsRegion, Clients};
 use twinlake_core::arn::Arn;
+use twinlake_core::client_address::ADDRESS_PARAMETER;
 use twinlake_core::topology::Site;
 use twinlake_core::{Principal, render};
 use twinlake_engine::ports::ReadRegion as _;
@@ -34,7 +36,8 @@ pub struct UninstallArgs {
     /// The file in which `twinlake bootstrap` recorded its changes
     #[arg(long, value_name = "FILE", default_value = "twinlake-bootstrap.json")]
     pub record: PathBuf,
-    /// The name of the stacks, for the commands that are shown
+    /// The name of the stacks, for the commands that are shown: those named NAME or NAME-REGION are
+    /// found
     #[arg(long, value_name = "NAME", default_value = "twinlake")]
     pub stack: String,
     /// The DynamoDB table of the deployed ledger, which is not deleted
@@ -88,7 +91,14 @@ pub(crate) async fn run(args: &UninstallArgs) -> Result<CommandOutcome, CliError
         output::print(&roles_left(&left));
         return Ok(CommandOutcome::AttentionNeeded);
     }
-    output::print(&next_steps(args, &sites));
+    let mut stacks = Vec::new();
+    for site in sites {
+        // Who may not list queues learns the name that the option has.
+        let found = deployed_stack(&args.stack, &site.region).await;
+        let stack = found.unwrap_or_else(|_| Some(args.stack.clone()));
+        stacks.push((site.region.as_str(), stack));
+    }
+    output::print(&next_steps(args, &stacks));
     Ok(undone)
 }
 
@@ -117,16 +127,33 @@ fn roles_left(roles: &BTreeSet<Principal>) -> String {
     text
 }
 
-/// What is left to a person: the stacks, and what stays after them.
-fn next_steps(args: &UninstallArgs, sites: &[&Site]) -> String {
+/// What is left to a person: the stacks of the Regions, and what stays after them. The deletion of a stack that
+/// does not exist succeeds, so only those are named that were found.
+fn next_steps(args: &UninstallArgs, stacks: &[(&str, Option<String>)]) -> String {
     let mut text =
         "No role of Twinlake is a data lake administrator. Now delete the stacks:".to_owned();
-    for site in sites {
+    for (region, stack) in stacks {
+        let _ = match stack {
+            Some(stack) => write!(
+                text,
+                "\n  aws cloudformation delete-stack --region {region} --stack-name {}",
+                render::escape(stack)
+            ),
+            None => write!(
+                text,
+                "\n  {region}: no stack {0} or {0}-{region} is there; name another one with --stack",
+                render::escape(&args.stack)
+            ),
+        };
+    }
+    text.push_str(
+        "\nThen delete the address for clients, where there is one. A deployment with a new ledger could not replace \
+         it:",
+    );
+    for (region, _) in stacks {
         let _ = write!(
             text,
-            "\n  aws cloudformation delete-stack --region {} --stack-name {}",
-            site.region,
-            render::escape(&args.stack)
+            "\n  aws ssm delete-parameter --region {region} --name {ADDRESS_PARAMETER}"
         );
     }
     let _ = write!(
@@ -141,6 +168,29 @@ fn next_steps(args: &UninstallArgs, sites: &[&Site]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stacks_that_were_found_and_the_parameters_are_named() {
+        let args = UninstallArgs {
+            policy: PathBuf::new(),
+            roles: Vec::new(),
+            dry_run: false,
+            record: PathBuf::new(),
+            stack: "twinlake".to_owned(),
+            ledger_table: "twinlake-ledger".to_owned(),
+        };
+        let found = Some("twinlake-us-east-1".to_owned());
+        let text = next_steps(&args, &[("us-east-1", found), ("ap-south-1", None)]);
+        for line in [
+            "  aws cloudformation delete-stack --region us-east-1 --stack-name twinlake-us-east-1\n",
+            "  ap-south-1: no stack twinlake or twinlake-ap-south-1 is there;",
+            "  aws ssm delete-parameter --region us-east-1 --name /twinlake/address\n",
+            "  aws ssm delete-parameter --region ap-south-1 --name /twinlake/address\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("--region ap-south-1 --stack-name"), "{text}");
+    }
 
     #[test]
     fn only_roles_with_the_path_of_the_template_in_the_own_account_are_twinlakes() {

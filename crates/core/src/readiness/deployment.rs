@@ -2,10 +2,7 @@
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
-use super::{Checked, DeployedPolicy, Reading, Texts, canaries};
-
-/// A resync is due every six hours: two may be missed.
-const MAX_SECONDS_SINCE_VERIFIED: i64 = 13 * 3600;
+use super::{Checked, DeployedPolicy, DeploymentReadings, Reading, Texts, canaries};
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     let readings = checked.readings;
@@ -20,7 +17,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         is_deployed &= check_policy(checked, region, policy);
     }
     if is_deployed {
-        check_resync(checked, &deployment.seconds_since_verified);
+        check_resync(checked, deployment);
         canaries::check(checked, deployment);
     }
 }
@@ -58,9 +55,10 @@ fn check_policy(checked: &mut Checked<'_>, region: &str, policy: &Reading<Deploy
     false
 }
 
-fn check_resync(checked: &mut Checked<'_>, seconds: &Reading<Option<i64>>) {
+fn check_resync(checked: &mut Checked<'_>, deployment: &DeploymentReadings) {
     let region = &checked.readings.standby.region;
-    let (severity, problem, effect) = match seconds {
+    let limit = deployment.verified_age_limit_secs;
+    let (severity, problem, effect) = match &deployment.seconds_since_verified {
         Reading::Unread(error) => {
             return checked.add_unread(Check::Resync, region, "resync", error);
         }
@@ -69,7 +67,7 @@ fn check_resync(checked: &mut Checked<'_>, seconds: &Reading<Option<i64>>) {
             "no resync has completed".to_owned(),
             "The standby has only what events have named since the deployment.",
         ),
-        Reading::Read(Some(seconds)) if *seconds > MAX_SECONDS_SINCE_VERIFIED => (
+        Reading::Read(Some(seconds)) if *seconds > limit => (
             Severity::Warning,
             format!("the last complete resync began {} h ago", seconds / 3600),
             "What no event reported since then is missing.",

@@ -58,6 +58,8 @@ pub struct DeploymentReadings {
     pub read_at: Timestamp,
     /// Seconds since the start of the last complete resync; `None` if there was none.
     pub seconds_since_verified: Reading<Option<i64>>,
+    /// The age beyond which that resync no longer counts, in seconds.
+    pub verified_age_limit_secs: i64,
 }
 
 /// The policy in the ledger of a Region.

@@ -8,7 +8,7 @@ use twinlake_lambda::{InspectedInfrastructure, Runtime, readiness};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let runtime = Runtime::from_environment().await?;
-    let infrastructure = InspectedInfrastructure::connect(&runtime).await;
+    let infrastructure = InspectedInfrastructure::of(&runtime);
     let (runtime, infrastructure) = (&runtime, &infrastructure);
     run(service_fn(move |event: LambdaEvent<Value>| {
         readiness(runtime, infrastructure, event)

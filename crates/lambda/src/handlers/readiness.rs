@@ -6,7 +6,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use std::time::Duration;
 use tracing::{info, warn};
-use twinlake_aws::{AwsInfrastructure, Clients};
+use twinlake_aws::AwsInfrastructure;
 use twinlake_core::readiness::{self as checks, ReadinessFinding, ReadinessReport};
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Principal, Timestamp, render};
@@ -23,12 +23,13 @@ pub struct InspectedInfrastructure {
 }
 
 impl InspectedInfrastructure {
-    /// Creates the clients. Makes no AWS call.
-    pub async fn connect(runtime: &Runtime) -> Self {
-        let config = &runtime.config;
+    /// Uses the clients of the function, whose calls count in its limits. Makes no AWS call.
+    #[must_use]
+    pub fn of(runtime: &Runtime) -> Self {
+        let [local, peer] = &runtime.clients;
         Self {
-            local: AwsInfrastructure::new(&Clients::connect(&config.region).await),
-            peer: AwsInfrastructure::new(&Clients::connect(&config.peer_region).await),
+            local: AwsInfrastructure::new(local),
+            peer: AwsInfrastructure::new(peer),
         }
     }
 }

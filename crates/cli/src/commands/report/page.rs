@@ -301,6 +301,7 @@ mod tests {
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
             call_ceilings: BTreeMap::new(),
+            verified_age_limit_secs: 46_800,
             readiness: None,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::StorageArgs;
 use crate::files::read_policy;
+use crate::stack_names::is_queue_of;
 use crate::{CliError, CommandOutcome, output};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -74,13 +75,8 @@ async fn read_buckets(policy: &Policy) -> BySite<BTreeMap<String, BucketReadings
 pub(super) async fn find_queue(site: &Site, stack: &str) -> Result<Option<String>, CliError> {
     let region = &site.region;
     for url in list_queue_urls(region, stack).await? {
-        let name = url.rsplit('/').next().unwrap_or_default();
-        // CloudFormation names a queue STACK-LOGICALID-SUFFIX.
-        let stacks = [stack.to_owned(), format!("{stack}-{region}")];
-        let mut prefixes = stacks
-            .iter()
-            .map(|stack| format!("{stack}-{}-", S3EventTarget::QUEUE));
-        if prefixes.any(|prefix| name.starts_with(&prefix)) {
+        if is_queue_of(stack, region, S3EventTarget::QUEUE, &url) {
+            let name = url.rsplit('/').next().unwrap_or_default();
             let (partition, account) = (site.partition(), &site.account);
             return Ok(Some(format!(
                 "arn:{partition}:sqs:{region}:{account}:{name}"

@@ -541,3 +541,15 @@ pub(super) const FAULTS: &[(&str, SingleFault, ReadinessCheck, ReadinessSeverity
         ),
     ]
 };
+
+#[test]
+fn the_operation_document_says_how_old_a_resync_may_be() {
+    let with_limit = |limit: i64| {
+        findings(|r| {
+            deployment(r).seconds_since_verified = Reading::Read(Some(14 * 3600));
+            deployment(r).verified_age_limit_secs = limit;
+        })
+    };
+    assert!(with_limit(14 * 3600).is_empty());
+    assert_eq!(with_limit(14 * 3600 - 1).len(), 1);
+}

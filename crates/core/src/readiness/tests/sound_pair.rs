@@ -193,6 +193,7 @@ pub(super) fn sound() -> ReadinessReadings {
             standby_canaries: Reading::Read(Some(canaries("lake-a", "lake-b", KEY_B))),
             read_at: READ_AT,
             seconds_since_verified: Reading::Read(Some(3600)),
+            verified_age_limit_secs: 13 * 3600,
         }),
         access: access(),
         references: Reading::Read(CatalogReferences::default()),
