@@ -37,6 +37,7 @@ mod scan_intervals;
 mod service_answers;
 mod subject_states;
 mod switchover;
+mod table_logs;
 mod takeover;
 mod verified_at;
 mod writer_roles;

@@ -420,7 +420,7 @@ def test_registration_roles_are_passed_only_to_lakeformation():
 
 def test_every_limited_call_of_a_function_counts_in_the_limits_of_its_process():
     """Clients of a second connection would have limits of their own, and pass the ceiling of calls."""
-    adapters = re.compile(r"\b(AwsRegion|AthenaRegion|AwsInfrastructure)::new\(")
+    adapters = re.compile(r"\b(AwsRegion|QueryToolsRegion|AwsInfrastructure)::new\(")
     using = {path.name: path.read_text() for path in (ROOT / "crates/lambda/src").rglob("*.rs")
              if adapters.search(path.read_text())}
     assert using.keys() == {"runtime.rs", "readiness.rs"}

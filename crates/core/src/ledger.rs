@@ -14,6 +14,7 @@ pub use pending_objects::{
 use crate::catalog::PrincipalPermissions;
 use crate::grant::PermissionGrant;
 use crate::iceberg_replica::IcebergReplica;
+use crate::log_replica::LogReplica;
 use crate::name::TableId;
 use crate::scope::{Facet, GrantCallTimes, LfSubject, Subject};
 use crate::timestamp::Timestamp;
@@ -245,6 +246,9 @@ pub struct LedgerRow {
     /// The relocation of an Iceberg table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iceberg: Option<IcebergReplica>,
+    /// What was found of the log of a Delta or Hudi table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogReplica>,
     /// The last changes of its state, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<StateTransition>,
@@ -376,6 +380,7 @@ impl LedgerRow {
             table_default: None,
             source_location: None,
             iceberg: None,
+            log: None,
             history: Vec::new(),
             partitions: 0,
             managed_keys: BTreeSet::new(),

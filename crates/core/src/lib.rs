@@ -43,6 +43,7 @@ pub mod iceberg_replica;
 pub mod lake_setup;
 pub mod ledger;
 pub mod location;
+pub mod log_replica;
 pub mod metric;
 pub mod name;
 pub mod next_command;

@@ -27,6 +27,7 @@ mod remarks;
 mod requirements;
 mod settings;
 mod table;
+mod table_logs;
 mod writer_roles;
 
 use crate::catalog::{Attachment, MaybeLink, Observed, PrincipalPermissions, digest};
@@ -300,6 +301,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         }
     }
     iceberg::mark_older_commits(&mut builder);
+    table_logs::mark_log_findings(&mut builder);
     builder
         .steps
         .sort_by_key(|step| (step.phase(), step.rank()));

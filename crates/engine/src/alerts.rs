@@ -402,10 +402,11 @@ fn deletions_held_text(region: &str) -> (String, &'static str, String) {
 fn data_pending_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         match count {
-            1 => "1 Iceberg table waits for files of its newest commit.".to_owned(),
-            count => format!("{count} Iceberg tables wait for files of their newest commit."),
+            1 => "1 table waits for files of its newest commit.".to_owned(),
+            count => format!("{count} tables wait for files of their newest commit."),
         },
-        "Their entries show the last commit whose files are all in the standby, or do not exist yet.",
+        "Entries of Iceberg tables show the last commit whose files are all in the standby, or do not exist yet. \
+         Queries of Delta and Hudi tables fail on the missing files.",
         format!(
             "Look at the replication of the buckets of the tables. Where an older file was never \
              replicated, run S3 Batch Replication. At most ten reasons are listed below; `twinlake \

@@ -11,7 +11,9 @@ use crate::ports::{
     AlertTopic, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, TableFiles,
     WriteRegion,
 };
-use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile};
+use crate::reconcile::{
+    Context, DueTable, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile,
+};
 use crate::resync;
 use crate::retry_message::RetryMessage;
 use crate::time_limit;
@@ -22,7 +24,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{AuditRule, Rejection};
 use twinlake_core::event::EventContext;
 use twinlake_core::heartbeat::Heartbeat;
-use twinlake_core::iceberg_replica::DueIcebergTable;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::step::StepTarget;
 use twinlake_core::{Alert, AlertKind, CallError, Scope, Subject, TableId, Timestamp};
@@ -49,7 +50,7 @@ pub struct BatchResult {
     pub failed: BTreeSet<String>,
     /// The reconciliations, in order.
     pub reconciled: Vec<ReconcileLogEntry>,
-    /// Iceberg tables whose files are to be relocated or looked at by a function that has them.
+    /// Tables whose files are to be relocated or looked at by a function that has them.
     pub unrelocated: BTreeSet<TableId>,
     /// The number of rejected plans.
     pub rejected_plans: usize,
@@ -62,8 +63,8 @@ pub struct BatchResult {
     pub ignored: Vec<(String, String)>,
     /// The subjects that each reconciliation checked.
     checked: Vec<CheckedSubjects>,
-    /// The Iceberg tables that each job found due, with its messages.
-    due_tables: Vec<(BTreeMap<TableId, DueIcebergTable>, BTreeSet<String>)>,
+    /// The tables that each job found due, with its messages.
+    due_tables: Vec<(BTreeMap<TableId, DueTable>, BTreeSet<String>)>,
 }
 
 impl BatchResult {
@@ -103,8 +104,8 @@ pub const GRACE_SECS: i64 = 5;
 /// After `stop_at`, the remaining jobs are queued unchanged, and the messages of those that run on for more than
 /// [`GRACE_SECS`] are delivered again: the other messages of the batch are done.
 ///
-/// With `table_files`, the files of the Iceberg tables that the jobs find not to be relocated are rewritten
-/// after all jobs, until then. Without them, a later message or resync of a function that has them does.
+/// With `table_files`, the files of the tables that the jobs find due are rewritten or looked at after all jobs,
+/// until then. Without them, a later message or resync of a function that has them does.
 pub async fn run<E: Environment<Standby: WriteRegion>, O, A, F>(
     context: &Context<'_, E>,
     ports: (&O, &A),
@@ -253,14 +254,14 @@ where
     Ok(())
 }
 
-/// Most Iceberg tables of a batch that are relocated at the same time.
+/// Most tables of a batch that are relocated or looked at at the same time.
 const MAX_CONCURRENT_TABLES: usize = 4;
 
-/// Iceberg tables that are due, each with the messages to deliver again if it cannot be followed.
-type DueTables = BTreeMap<TableId, (DueIcebergTable, BTreeSet<String>)>;
+/// Tables that are due, each with the messages to deliver again if it cannot be followed.
+type DueTables = BTreeMap<TableId, (DueTable, BTreeSet<String>)>;
 
 /// The tables that jobs found due; of one that several found, what the last one read.
-fn by_table(of_jobs: Vec<(BTreeMap<TableId, DueIcebergTable>, BTreeSet<String>)>) -> DueTables {
+fn by_table(of_jobs: Vec<(BTreeMap<TableId, DueTable>, BTreeSet<String>)>) -> DueTables {
     let mut due = DueTables::new();
     for (tables, messages) in of_jobs {
         for (id, table) in tables {
@@ -272,7 +273,7 @@ fn by_table(of_jobs: Vec<(BTreeMap<TableId, DueIcebergTable>, BTreeSet<String>)>
     due
 }
 
-/// Looks at the files of Iceberg tables, and queues what follows: the reconciliation of a table whose newest
+/// Looks at the files of tables, and queues what follows: the reconciliation of a table whose newest
 /// commit is complete now, or the next look. Tables for which no time is left are queued.
 async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
     context: &Context<'_, E>,
@@ -314,13 +315,16 @@ async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
 async fn follow_table<F: TableFiles, L: Ledger + StatsStore, C: Clock, O: RetryQueue>(
     follower: &Follower<'_, F, L, C>,
     retry_queue: &O,
-    (id, table): (&TableId, &DueIcebergTable),
+    (id, table): (&TableId, &DueTable),
     stop_at: Timestamp,
 ) -> Result<usize, CallError> {
     let is_late = follower.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
     let next = match is_late {
         true => NextLook::AtOnce,
-        false => follower.look(id, table, stop_at).await?,
+        false => match table {
+            DueTable::Iceberg(table) => follower.look(id, table, stop_at).await?,
+            DueTable::Logged(table) => follower.look_at_log(id, table, stop_at).await?,
+        },
     };
     let message = next.message(id, follower.clock.now());
     let Some((message, delay)) = message else {
@@ -487,7 +491,7 @@ async fn send<O: RetryQueue>(
 mod tests {
     use super::*;
     use twinlake_core::Name;
-    use twinlake_core::iceberg_replica::IcebergEntry;
+    use twinlake_core::iceberg_replica::{DueIcebergTable, IcebergEntry};
 
     fn now() -> Timestamp {
         Timestamp::from_secs(10_000)
@@ -628,14 +632,16 @@ mod tests {
 
     #[test]
     fn a_table_that_several_jobs_found_due_is_looked_at_once_for_all_their_messages() {
-        let due_table = |source: &str| DueIcebergTable {
-            entry: IcebergEntry {
-                source: source.to_owned(),
-                location: String::new(),
-                columns: String::new(),
-                created: None,
-            },
-            standby_pointer: None,
+        let due_table = |source: &str| {
+            DueTable::Iceberg(DueIcebergTable {
+                entry: IcebergEntry {
+                    source: source.to_owned(),
+                    location: String::new(),
+                    columns: String::new(),
+                    created: None,
+                },
+                standby_pointer: None,
+            })
         };
         let found = |source: &str, message: &str| {
             let tables = BTreeMap::from([(table("orders"), due_table(source))]);

@@ -12,8 +12,10 @@ mod survey;
 
 pub use check::{ReplicaReport, check_replica};
 pub use fenced_files::FencedTableFiles;
-pub(crate) use follow::found_with;
 pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook, STOP_MARGIN_SECS};
+pub(crate) use follow::{
+    OVERDUE_SECS, SLOW_LOOK_INTERVAL_SECS, SLOW_LOOKS_AFTER_SECS, found_with, path_map,
+};
 pub use held_files::{HeldFiles, MAX_HELD_BYTES};
 pub use relocate::{
     PendingFile, RelocationOutcome, RelocationRequest, RelocationSource, TableRelocation,
@@ -26,7 +28,7 @@ use twinlake_core::CallError;
 use twinlake_iceberg::{OwnPrefixError, PairingIdError, TableFinding, TableFindingKind};
 
 /// Files that are read or written at the same time.
-const CONCURRENT_FILES: usize = 8;
+pub(crate) const CONCURRENT_FILES: usize = 8;
 
 /// Why a table could not be relocated or checked.
 #[derive(Debug, thiserror::Error)]

@@ -58,6 +58,7 @@ pub mod region_authority;
 pub mod resync;
 pub mod retry_message;
 pub mod s3_replication;
+mod table_log;
 pub mod takeover_readiness;
 mod time_limit;
 mod versioned_item;

@@ -1,6 +1,7 @@
 //! The reconcile loop.
 
 mod bookkeeping;
+mod due_tables;
 mod freeze;
 mod fresh_reads;
 pub(crate) mod grant_listing;
@@ -19,13 +20,13 @@ use crate::grant_index::GrantIndex;
 use crate::observe::{ObservationPair, Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
 use crate::progress::WorkProgress;
+pub use due_tables::DueTable;
 use lf_tag_lease::LeaseResult;
 pub use lf_tag_lease::LfTagLeaseOfRun;
 use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
-use twinlake_core::iceberg_replica::DueIcebergTable;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::policy::ScanWindow;
@@ -122,8 +123,8 @@ pub struct ReconcileOutcome {
     pub items: BTreeMap<LfSubject, ObservationPair<Attachments>>,
     /// Iceberg tables in the primary.
     pub iceberg: Vec<TableId>,
-    /// Iceberg tables whose files are to be relocated or looked at.
-    pub unrelocated: BTreeMap<TableId, DueIcebergTable>,
+    /// Tables whose files are to be relocated or looked at.
+    pub unrelocated: BTreeMap<TableId, DueTable>,
     /// The outcome of each subject that was read, by the last plan.
     pub subject_outcomes: BTreeMap<Subject, SubjectOutcome>,
     /// The requested subjects that were read.

@@ -1,5 +1,6 @@
 //! Relocates Apache Iceberg tables: rewrites the paths in a table's metadata and delete files, so that a
-//! copy of the table's files in another place is a table of its own.
+//! copy of the table's files in another place is a table of its own. Reads the logs of Delta and Hudi tables, of
+//! which nothing has to be rewritten ([`table_log`]).
 //!
 //! Each file is a function of its bytes: bytes in, bytes out. What is not a path, or a length or a
 //! statistic of a rewritten file, keeps its bytes. The order is that of the dependencies: delete files,
@@ -33,12 +34,14 @@ pub mod manifest;
 pub mod manifest_list;
 pub mod metadata;
 mod own_prefix;
+mod parquet_file;
 mod path_map;
 mod position_deletes;
 mod puffin;
 mod relocations;
 pub mod replica_check;
 mod table_finding;
+pub mod table_log;
 
 pub use manifest::{
     EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, read_manifest, relocate_manifest,

@@ -7,6 +7,7 @@
 mod columns;
 
 use crate::manifest::{DELETED_FILE_PATH, DELETED_POSITION};
+use crate::parquet_file::{self, contain_panics};
 use crate::path_map::PathMap;
 use crate::relocations::PositionDeleteFacts;
 use crate::table_finding::{TableFinding, TableFindingKind};
@@ -110,25 +111,6 @@ pub fn relocate_position_deletes(
     contain_panics(path, || relocate_rows(path, bytes, map))
 }
 
-/// Runs the Parquet library, which panics at some damaged pages, and makes a finding of it. Without this, one
-/// damaged file would end the function that reads it, and with it the messages of all other tables of the batch.
-/// No validation before the call can do it: whether a page decodes is known once it is decoded.
-fn contain_panics<T>(
-    path: &str,
-    run: impl FnOnce() -> Result<T, TableFinding>,
-) -> Result<T, TableFinding> {
-    #[cfg(panic = "abort")]
-    compile_error!(
-        "a damaged Parquet file ends a process that does not unwind: see contain_panics"
-    );
-    // What the closure owns is dropped with the panic, and what it borrows is only read.
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-    result.unwrap_or_else(|_| {
-        let problem = "its pages are damaged: the Parquet library cannot read them";
-        Err(TableFinding::malformed(path, problem))
-    })
-}
-
 fn relocate_rows(
     path: &str,
     bytes: Bytes,
@@ -207,22 +189,6 @@ fn layout(metadata: &ParquetMetaData) -> (Vec<i64>, BTreeMap<i64, i64>) {
     (split_offsets, sizes)
 }
 
-/// Whether all column chunks lie in a file of this length. The library panics at negative offsets.
-fn has_valid_chunks(metadata: &ParquetMetaData, length: usize) -> bool {
-    let mut chunks = metadata
-        .row_groups()
-        .iter()
-        .flat_map(|group| group.columns());
-    chunks.all(|chunk| {
-        let start = chunk
-            .dictionary_page_offset()
-            .unwrap_or_else(|| chunk.data_page_offset());
-        let end = start.checked_add(chunk.compressed_size());
-        let end = end.and_then(|end| usize::try_from(end).ok());
-        start >= 0 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end <= length)
-    })
-}
-
 /// The column with a field id, or with a name if it has no id.
 fn column_of(schema: &SchemaDescriptor, id: i64, name: &str) -> Option<(usize, bool)> {
     let mut named = None;
@@ -243,22 +209,7 @@ fn column_of(schema: &SchemaDescriptor, id: i64, name: &str) -> Option<(usize, b
 
 impl<'a> DeleteFile<'a> {
     fn open(path: &'a str, bytes: Bytes) -> Result<Self, TableFinding> {
-        if bytes.ends_with(b"PARE") {
-            let problem = "the footer of the Parquet file is encrypted";
-            return Err(TableFinding::new(
-                TableFindingKind::Encrypted,
-                path,
-                problem,
-            ));
-        }
-        let not_parquet =
-            |e: ParquetError| TableFinding::malformed(path, format!("it is no Parquet file: {e}"));
-        let length = bytes.len();
-        let reader = SerializedFileReader::new(bytes).map_err(not_parquet)?;
-        if !has_valid_chunks(reader.metadata(), length) {
-            let problem = "a column chunk lies outside the Parquet file";
-            return Err(TableFinding::malformed(path, problem));
-        }
+        let reader = parquet_file::open(path, bytes)?;
         let schema = reader.metadata().file_metadata().schema_descr();
         let found = column_of(schema, DELETED_FILE_PATH, "file_path").zip(column_of(
             schema,

@@ -12,6 +12,8 @@ mod support;
 
 use proptest::prelude::*;
 use support::{Entry, FileKind, ListEntry, ManifestFile, back, forth};
+use twinlake_iceberg::table_log::symlink::read_symlink_manifest;
+use twinlake_iceberg::table_log::{delta, hudi};
 use twinlake_iceberg::{
     EntryStatus, PathMap, Places, RelocatedFile, RelocatedKind, Relocations, TableFindingKind,
     TableMetadata, read_deletion_vectors, read_manifest, read_manifest_list, read_position_deletes,
@@ -447,4 +449,69 @@ fn metadata_that_is_not_known_is_refused() {
 fn a_place_is_no_prefix_of_a_name() {
     let places = Places::new(["s3://standby/lake"]).unwrap();
     assert!(!places.covers("s3://standby/lakes/t"));
+}
+
+/// A text of JSON objects by lines, with members that the readers of logs know.
+fn log_line() -> impl Strategy<Value = String> {
+    let path = prop_oneof![
+        text(),
+        "[a-z]{0,3}%?[0-9a-f]{0,2}.{0,25}",
+        Just("\u{e9}".repeat(12))
+    ];
+    let action = prop_oneof![Just("add"), Just("remove"), Just("cdc"), Just("sidecar")];
+    (action, path, any::<Option<i64>>(), text()).prop_map(|(action, path, size, storage)| {
+        let vector = serde_json::json!({"storageType": storage.chars().take(1).collect::<String>(),
+            "pathOrInlineDv": path, "offset": size, "sizeInBytes": size});
+        let action = serde_json::json!({action: {"path": path, "size": size, "sizeInBytes": 1,
+            "deletionVector": vector}});
+        action.to_string()
+    })
+}
+
+fn read_as_logs(names: &[String], bytes: &[u8]) {
+    let mut log = delta::DeltaLog::default();
+    names.iter().for_each(|name| log.add(name, 1));
+    let _ = (
+        log.checkpoint(),
+        log.missing_versions(),
+        log.newest_commits(2, 5),
+        log.is_empty(),
+    );
+    let mut actions = delta::DeltaActions::default();
+    let _ = actions.read_commit("c", bytes);
+    let _ = actions.added_files();
+    let _ = delta::read_last_checkpoint("l", bytes);
+    let _ = delta::read_checkpoint_file("c.json", bytes.to_vec());
+    let _ = delta::read_checkpoint_file("c.parquet", bytes.to_vec());
+    let properties = hudi::read_hudi_properties("p", bytes).unwrap_or_default();
+    let mut timeline = hudi::HudiTimeline::default();
+    names
+        .iter()
+        .for_each(|name| timeline.add(name, 1, &properties));
+    let _ = timeline.newest_instants(5);
+    let _ = hudi::InstantEncoding::of(bytes);
+    let mut files = hudi::HudiFiles::default();
+    let _ = files.read_instant("i", bytes);
+    let _ = read_symlink_manifest("m", bytes);
+}
+
+proptest! {
+    /// Whatever a log is made of, it is read or refused.
+    #[test]
+    fn logs_of_any_bytes_do_not_panic(
+        names in proptest::collection::vec(
+            prop_oneof!["[0-9]{0,21}[._]?(json|checkpoint|commit)?[.0-9a-z]{0,40}", any::<String>()], 0..9),
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            proptest::collection::vec(log_line(), 0..5).prop_map(|lines| lines.join("\n").into_bytes()),
+        ],
+    ) {
+        read_as_logs(&names, &bytes);
+        let mut parquet = b"PAR1".to_vec();
+        parquet.extend(&bytes);
+        let length = u32::try_from(bytes.len()).unwrap_or_default();
+        parquet.extend(length.to_le_bytes());
+        parquet.extend(b"PAR1");
+        read_as_logs(&names, &parquet);
+    }
 }

@@ -6,8 +6,8 @@ use crate::telemetry::InvocationTelemetry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use twinlake_aws::{
-    AwsRegion, Clients, DefaultEventBus, DynamoLedger, QueryToolsRegion, S3TableFiles, SharedCeiling,
-    SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SsmParameters, SystemClock,
+    AwsRegion, Clients, DefaultEventBus, DynamoLedger, QueryToolsRegion, S3TableFiles,
+    SharedCeiling, SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SsmParameters, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;

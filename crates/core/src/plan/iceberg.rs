@@ -90,7 +90,7 @@ pub(super) fn mark_older_commits(builder: &mut PlanBuilder<'_>) {
 }
 
 /// Marks a table by a problem. If there is another one, that one is told by the state, and this one by its finding.
-fn add_problem(
+pub(super) fn add_problem(
     builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     (state, kind, reason): (SubjectState, FindingKind, String),

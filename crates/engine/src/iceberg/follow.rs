@@ -34,12 +34,12 @@ use unneeded_removal::begin_removal;
 /// How long after a look a commit that is not complete is looked at again.
 pub const LOOK_INTERVAL_SECS: u16 = 60;
 /// As [`LOOK_INTERVAL_SECS`], of a commit that waits for more than [`SLOW_LOOKS_AFTER_SECS`].
-const SLOW_LOOK_INTERVAL_SECS: u16 = 900;
-const SLOW_LOOKS_AFTER_SECS: i64 = 3600;
+pub(crate) const SLOW_LOOK_INTERVAL_SECS: u16 = 900;
+pub(crate) const SLOW_LOOKS_AFTER_SECS: i64 = 3600;
 /// How long before its end a look begins nothing that takes long.
 pub const STOP_MARGIN_SECS: i64 = 15;
 /// How long a commit may wait before people are told: what S3 Replication Time Control promises.
-const OVERDUE_SECS: i64 = 900;
+pub(crate) const OVERDUE_SECS: i64 = 900;
 /// How long a commit is retried by messages; the resync goes on from there.
 const DEADLINE_SECS: i64 = 3600;
 /// How often the files of the commit that is shown are looked for while a newer one is not complete, and while
@@ -463,7 +463,7 @@ fn next_look_for_lost(lost: Option<&mut LostFiles>, has_changed: bool, now: Time
 }
 
 /// The paths of the primary and those of the standby, by the location pairs of the policy.
-fn path_map(policy: &Policy, epoch: Epoch) -> Result<PathMap, String> {
+pub(crate) fn path_map(policy: &Policy, epoch: Epoch) -> Result<PathMap, String> {
     let pairs: Vec<(String, String)> = (policy.locations.pairs().iter())
         .map(|pair| {
             let place = |site| pair.sites.get(site).without_trailing_slash();

@@ -30,7 +30,7 @@ impl HeldFiles {
 
     /// Waits until a file of this length can be held. One that is longer than the bound is held alone. The
     /// holder of one waits for no other.
-    pub(super) async fn hold(&self, bytes: Option<u64>) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn hold(&self, bytes: Option<u64>) -> Option<SemaphorePermit<'_>> {
         let wanted = kib(bytes.unwrap_or(ASSUMED_BYTES)).min(self.total);
         // It is never closed.
         self.permits.acquire_many(wanted).await.ok()

@@ -3,7 +3,6 @@
 use super::OutdatedListings;
 use super::problems::{Problem, Problems};
 use super::session::Session;
-use crate::iceberg;
 use crate::observe::lakeformation::SUBJECTS_WITH_ITEMS;
 use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, ItemUpdate, RowItem};
@@ -11,10 +10,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::audit;
 use twinlake_core::catalog::Observed;
-use twinlake_core::iceberg_replica::{DueIcebergTable, IcebergEntry, METADATA_LOCATION};
 use twinlake_core::ledger::{Intent, LedgerRows, Pairing};
 use twinlake_core::plan::{Finding, SubjectOutcome};
-use twinlake_core::policy::IcebergPolicy;
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE, subject_of_grant};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{
@@ -36,7 +33,7 @@ impl<'a, E: Environment> Session<'a, E> {
             })
             .map(|(id, _)| id.clone())
             .collect();
-        self.record_unrelocated(rows, plan);
+        self.record_due_tables(rows, plan);
         self.record_items();
         self.record_scanned();
         let left_to_schedule = self.snapshots.left_to_schedule.keys().cloned();
@@ -74,46 +71,6 @@ impl<'a, E: Environment> Session<'a, E> {
             ) {
                 let read = (in_primary.clone(), in_standby.clone());
                 self.outcome.items.insert(lf_subject, read);
-            }
-        }
-    }
-
-    /// Records the Iceberg tables whose files are to be relocated or looked at: those that Twinlake manages
-    /// or is to create.
-    fn record_unrelocated(&mut self, rows: &LedgerRows, plan: &Plan) {
-        if self.context.policy.iceberg != IcebergPolicy::Relocate {
-            return;
-        }
-        let now = self.context.clock.now();
-        let found_with = iceberg::found_with(self.context.policy);
-        for (subject, outcome) in &plan.subject_outcomes {
-            let Subject::Table(id) = subject else {
-                continue;
-            };
-            let table = self.snapshots.primary.tables.get(id);
-            let table = table.and_then(Observation::present);
-            let table = table.filter(|table| table.object.is_iceberg());
-            let Some(entry) = table.and_then(IcebergEntry::of) else {
-                continue;
-            };
-            let replica = rows.get(subject).and_then(|row| row.iceberg.as_ref());
-            let may_follow = match outcome.state {
-                SubjectState::InSync | SubjectState::OutOfSync | SubjectState::DataPending => true,
-                // Refused, which may have been by another policy; or somebody else's.
-                SubjectState::Blocked => replica.is_some_and(|replica| replica.is_refused(&entry)),
-                // Held by the policy.
-                SubjectState::OnHold => false,
-            };
-            if may_follow && replica.is_none_or(|replica| replica.is_due(&entry, &found_with, now))
-            {
-                let standby = self.snapshots.standby.tables.get(id);
-                let standby = standby.and_then(Observation::present);
-                let pointer = standby.and_then(|one| one.object.parameters.get(METADATA_LOCATION));
-                let due = DueIcebergTable {
-                    entry,
-                    standby_pointer: pointer.cloned(),
-                };
-                self.outcome.unrelocated.insert(id.clone(), due);
             }
         }
     }
@@ -585,6 +542,7 @@ fn row_of(
             .unwrap_or_default(),
         source_location: old.and_then(|old| old.source_location.clone()),
         iceberg: old.and_then(|old| old.iceberg.clone()),
+        log: old.and_then(|old| old.log.clone()),
         listed_at: old.and_then(|old| old.listed_at),
         verified_at: old.and_then(|old| old.verified_at),
         history: Vec::new(),

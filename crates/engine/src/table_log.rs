@@ -1,0 +1,218 @@
+//! Looks at the logs of Delta and Hudi tables in the standby, and records in the ledger what of them has not
+//! arrived and what leads out of the table. Nothing is written beside the ledger: these formats name their files
+//! relative to the table, so the entry is replicated as it is.
+//!
+//! What a log means is decided by `twinlake_iceberg::table_log`, which does no I/O.
+
+mod delta;
+mod hudi;
+mod log_look;
+mod symlink;
+
+use crate::iceberg::{
+    Follower, LOOK_INTERVAL_SECS, NextLook, OVERDUE_SECS, SLOW_LOOK_INTERVAL_SECS,
+    SLOW_LOOKS_AFTER_SECS, STOP_MARGIN_SECS, path_map,
+};
+use crate::ports::{Clock, Ledger, TableFiles};
+use crate::time_limit;
+use crate::versioned_item::{self, ItemUpdate, RowItem};
+use log_look::LogLook;
+use std::collections::BTreeSet;
+use twinlake_core::log_replica::{LogFindings, LogFormat, LogReplica, LoggedTable};
+use twinlake_core::{CallError, LedgerRow, Subject, TableId, Timestamp};
+
+impl<F: TableFiles, L: Ledger, C: Clock> Follower<'_, F, L, C> {
+    /// Looks at the log of a table. The look ends at `stop_at` at the latest.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    pub async fn look_at_log(
+        &self,
+        id: &TableId,
+        table: &LoggedTable,
+        stop_at: Timestamp,
+    ) -> Result<NextLook, CallError> {
+        let subject = Subject::Table(id.clone());
+        let mut rows = self.ledger.rows(&BTreeSet::from([subject.clone()])).await?;
+        let Some(row) = rows.remove(&subject) else {
+            // The reconciliation that found the table writes its row, and sends a message if it cannot.
+            return Ok(NextLook::Later(LOOK_INTERVAL_SECS));
+        };
+        let known = row.log.filter(|log| log.is_of(table));
+        let now = self.clock.now();
+        if known.as_ref().is_some_and(|log| !log.is_due(table, now)) {
+            return Ok(NextLook::None);
+        }
+        let is_late = || self.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
+        let known = known.map(|log| log.findings).unwrap_or_default();
+        let look = self.findings(table, &known, &is_late);
+        let found = time_limit::within(look, stop_at, now).await;
+        let findings = found.unwrap_or_else(|| LogFindings {
+            unread: Some("there was no time to look at all of it".to_owned()),
+            ..known.clone()
+        });
+        self.record_log(&subject, table, findings).await
+    }
+
+    async fn findings(
+        &self,
+        table: &LoggedTable,
+        known: &LogFindings,
+        is_late: &dyn Fn() -> bool,
+    ) -> LogFindings {
+        let map = match path_map(self.policy, self.epoch) {
+            Ok(map) => map,
+            Err(error) => return unread(error, known),
+        };
+        let Some(location) = map.map(&table.location) else {
+            let reason = format!("no location pair covers {}", table.location);
+            return unread(reason, known);
+        };
+        let mut look = LogLook::new(self.files, self.held, location, is_late);
+        let result = match table.format {
+            LogFormat::Delta => look.look_at_delta(known).await,
+            LogFormat::Hudi => look.look_at_hudi().await,
+            LogFormat::SymlinkManifests => look.look_at_manifests(&map).await,
+        };
+        match result {
+            Ok(()) => look.findings,
+            // What was known may still hold.
+            Err(error) => unread(error.to_string(), known),
+        }
+    }
+
+    /// Records a look in the row of the table.
+    async fn record_log(
+        &self,
+        subject: &Subject,
+        table: &LoggedTable,
+        findings: LogFindings,
+    ) -> Result<NextLook, CallError> {
+        let now = self.clock.now();
+        let item = RowItem {
+            ledger: self.ledger,
+            subject,
+        };
+        versioned_item::update(&item, None, |stored: Option<LedgerRow>| {
+            let Some(row) = stored else {
+                return ItemUpdate::Keep(NextLook::Later(LOOK_INTERVAL_SECS));
+            };
+            let (log, next) = after_look(row.log.as_ref(), table, findings.clone(), now);
+            let row = LedgerRow {
+                log: Some(log),
+                ..row
+            };
+            ItemUpdate::Put(row, next)
+        })
+        .await
+    }
+}
+
+/// What is known if a log could not be looked at.
+fn unread(reason: String, known: &LogFindings) -> LogFindings {
+    LogFindings {
+        unread: Some(reason),
+        ..known.clone()
+    }
+}
+
+/// What the ledger knows of a log after a look that ended at `now`, and when to look again.
+fn after_look(
+    before: Option<&LogReplica>,
+    table: &LoggedTable,
+    findings: LogFindings,
+    now: Timestamp,
+) -> (LogReplica, NextLook) {
+    let before = before.filter(|log| log.is_of(table));
+    let is_missing = findings.missing.is_some();
+    let since = is_missing.then(|| before.and_then(|log| log.since).unwrap_or(now));
+    let is_overdue = since.is_some_and(|since| since.plus_secs(OVERDUE_SECS) <= now);
+    // What people are told rests on these; a first look that finds nothing changes nothing.
+    let told = |findings: &LogFindings, is_overdue: bool| {
+        let LogFindings {
+            missing,
+            absolute,
+            unread,
+            checkpoint: _,
+        } = findings;
+        (
+            missing.clone(),
+            absolute.clone(),
+            unread.clone(),
+            is_overdue,
+        )
+    };
+    let told_before = before.map(|log| told(&log.findings, log.is_overdue));
+    let told_before = told_before.unwrap_or_else(|| told(&LogFindings::default(), false));
+    let next = match since {
+        // The reconciliation that tells it finds the log due, since no message is in the queue.
+        _ if told_before != told(&findings, is_overdue) => NextLook::AtOnce,
+        None => NextLook::None,
+        Some(since) if since.plus_secs(SLOW_LOOKS_AFTER_SECS) <= now => {
+            NextLook::Later(SLOW_LOOK_INTERVAL_SECS)
+        }
+        Some(_) => NextLook::Later(LOOK_INTERVAL_SECS),
+    };
+    let log = LogReplica {
+        table: table.clone(),
+        looked_at: now,
+        findings,
+        since,
+        is_overdue,
+        next_look_at: match next {
+            NextLook::Later(delay) => Some(now.plus_secs(i64::from(delay))),
+            NextLook::AtOnce | NextLook::None => None,
+        },
+    };
+    (log, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::log_replica::MissingLoggedFiles;
+
+    fn table() -> LoggedTable {
+        LoggedTable {
+            format: LogFormat::Delta,
+            location: "s3://lake-us/t".to_owned(),
+            parameters: String::new(),
+            created: None,
+        }
+    }
+
+    fn missing(count: u64) -> LogFindings {
+        LogFindings {
+            missing: Some(MissingLoggedFiles {
+                count,
+                first: "f".to_owned(),
+            }),
+            ..LogFindings::default()
+        }
+    }
+
+    #[test]
+    fn what_changes_is_told_at_once_and_what_stays_is_looked_at_more_and_more_seldom() {
+        let start = Timestamp::from_millis(0);
+        let (whole, next) = after_look(None, &table(), LogFindings::default(), start);
+        assert_eq!((next, whole.since), (NextLook::None, None));
+        let (log, next) = after_look(Some(&whole), &table(), missing(2), start);
+        assert_eq!(
+            (next, log.since, log.next_look_at),
+            (NextLook::AtOnce, Some(start), None)
+        );
+        let (log, next) = after_look(Some(&log), &table(), missing(2), start);
+        assert_eq!(next, NextLook::Later(LOOK_INTERVAL_SECS));
+        let late = start.plus_secs(OVERDUE_SECS);
+        let (log, next) = after_look(Some(&log), &table(), missing(2), late);
+        assert_eq!((next, log.is_overdue), (NextLook::AtOnce, true));
+        let later = start.plus_secs(SLOW_LOOKS_AFTER_SECS);
+        let (log, next) = after_look(Some(&log), &table(), missing(2), later);
+        assert_eq!(next, NextLook::Later(SLOW_LOOK_INTERVAL_SECS));
+        let (log, next) = after_look(Some(&log), &table(), LogFindings::default(), later);
+        assert_eq!(
+            (next, log.is_overdue, log.since),
+            (NextLook::AtOnce, false, None)
+        );
+    }
+}
