@@ -431,6 +431,54 @@ fn batch_revoke(change: impl FnOnce(&mut Value)) -> Scope {
 }
 
 #[test]
+fn what_cloudtrail_left_out_of_a_call_on_permissions_is_looked_for_everywhere() {
+    let omitted = json!({"omitted": true, "originalSize": 150_000});
+    let nameless = json!({
+        "id": "2", "permissions": ["SELECT"],
+        "resource": {"tableWithColumns": {"databaseName": "sales", "name": "orders", "columnNames": [""]}},
+    });
+    let changes: [(&str, Value); 5] = [
+        ("/entries", omitted.clone()),
+        ("/entries", json!("none")),
+        ("/entries/0/resource", omitted.clone()),
+        ("/entries/0/resource/database", omitted.clone()),
+        ("/entries/1", nameless),
+    ];
+    for (place, value) in changes {
+        let scope = batch_revoke(|detail| {
+            let request = &mut detail["requestParameters"];
+            match place {
+                "/entries/1" => request["entries"]
+                    .as_array_mut()
+                    .unwrap()
+                    .push(value.clone()),
+                _ => *request.pointer_mut(place).unwrap() = value.clone(),
+            }
+        });
+        let catalog = Scope::catalog();
+        let is_read = |(subject, _): (&_, _)| scope.read_requests.contains_key(subject);
+        assert!(
+            catalog.read_requests.iter().all(is_read),
+            "{place}: {scope:?}"
+        );
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+    for call in [
+        "RevokePermissions",
+        "AddLFTagsToResource",
+        "CreateLakeFormationOptIn",
+    ] {
+        for resource in [Value::Null, omitted.clone()] {
+            let file = folder.join(format!("ct-lakeformation-{call}.json"));
+            let mut event: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+            event["detail"]["requestParameters"]["resource"] = resource;
+            let parsed = parse(event.to_string().as_bytes(), &event_context(&event));
+            assert_eq!(parsed, Ok(Parsed::Scope(Scope::catalog())), "{call}");
+        }
+    }
+}
+
+#[test]
 fn an_entry_of_a_batch_that_is_not_known_to_be_done_is_read_and_names_no_revoke() {
     let failed = |entry: &Value| json!({"requestEntry": entry, "error": {"errorCode": "X"}});
     let (first, second) = (json!({"id": "1"}), json!({"id": "2"}));

@@ -398,6 +398,7 @@ fn any_turn() -> impl Strategy<Value = Turn> {
 }
 
 fn start_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
+    let sim = &harness.sim;
     match trouble {
         TurnTrouble::None => {}
         TurnTrouble::FailingCall(region, call, kind) => {
@@ -410,10 +411,7 @@ fn start_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
                 takes_effect: false,
             });
         }
-        TurnTrouble::LostAccess => harness
-            .sim
-            .state()
-            .remove_read_access(PRIMARY, TWINLAKE_ROLE),
+        TurnTrouble::LostAccess => sim.state().remove_read_access(PRIMARY, TWINLAKE_ROLE),
         TurnTrouble::TakenName => {
             let theirs = json!({"Name": "taken", "Description": "somebody else's"});
             let theirs = json!({"DatabaseName": "db0", "TableInput": theirs});
@@ -426,13 +424,11 @@ fn start_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
 }
 
 fn end_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
-    harness.sim.state().clear_call_faults();
+    let sim = &harness.sim;
+    sim.state().clear_call_faults();
     match trouble {
         TurnTrouble::None | TurnTrouble::FailingCall(..) => {}
-        TurnTrouble::LostAccess => harness
-            .sim
-            .state()
-            .restore_read_access(PRIMARY, TWINLAKE_ROLE),
+        TurnTrouble::LostAccess => sim.state().restore_read_access(PRIMARY, TWINLAKE_ROLE),
         TurnTrouble::TakenName => {
             let request = json!({"DatabaseName": "db0", "Name": "taken"});
             for region in [STANDBY, PRIMARY] {

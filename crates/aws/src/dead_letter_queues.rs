@@ -17,6 +17,12 @@ const LONG_POLL_SECS: i32 = 1;
 /// How long a message that is being redriven is invisible to other readers.
 const REDRIVE_VISIBILITY_TIMEOUT_SECS: i32 = 60;
 
+/// The counts of a queue. A message that `redrive` has received and not yet deleted still counts as waiting.
+const COUNTS: [QueueAttributeName; 2] = [
+    QueueAttributeName::ApproximateNumberOfMessages,
+    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+];
+
 /// The dead-letter queues of a Region, by name.
 #[derive(Clone, Debug)]
 pub struct SqsDeadLetterQueues {
@@ -134,21 +140,16 @@ impl DeadLetterQueues for SqsDeadLetterQueues {
     async fn message_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
         let mut counts = BTreeMap::new();
         for (name, url) in &self.queues {
-            // A message that `redrive` has received and not yet deleted still counts as waiting.
-            let kinds = [
-                QueueAttributeName::ApproximateNumberOfMessages,
-                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-            ];
             let call = self.client.get_queue_attributes().queue_url(url);
-            let call = call.set_attribute_names(Some(kinds.to_vec()));
+            let call = call.set_attribute_names(Some(COUNTS.to_vec()));
             let response = call.send().await;
             let response = response
                 .map_err(|e| call_error::from_sdk("GetQueueAttributes", &self.region, &e))?;
             let attributes = response.attributes.unwrap_or_default();
-            let counted = kinds
-                .iter()
-                .filter_map(|kind| attributes.get(kind)?.parse::<usize>().ok());
-            counts.insert(name.clone(), counted.sum());
+            let count = message_count((&self.region, name), |kind| {
+                attributes.get(kind).map(String::as_str)
+            })?;
+            counts.insert(name.clone(), count);
         }
         Ok(counts)
     }
@@ -159,6 +160,30 @@ impl DeadLetterQueues for SqsDeadLetterQueues {
             .map(|dead_letter| dead_letter.body.into_bytes())
             .collect())
     }
+}
+
+/// The sum of the counts of a queue.
+///
+/// # Errors
+/// The answer lacks one, or it is no number: nothing says then that the queue is empty.
+fn message_count<'a>(
+    (region, queue): (&str, &str),
+    attribute: impl Fn(&QueueAttributeName) -> Option<&'a str>,
+) -> Result<usize, CallError> {
+    let mut sum = 0;
+    for kind in &COUNTS {
+        let count = attribute(kind).and_then(|text| text.parse::<usize>().ok());
+        sum += count.ok_or_else(|| {
+            let message = format!("the answer has no number {kind} of the queue {queue}");
+            CallError::new(
+                CallErrorKind::Unavailable,
+                "GetQueueAttributes",
+                region,
+                message,
+            )
+        })?;
+    }
+    Ok(sum)
 }
 
 /// Lists the URLs of the queues of a Region whose names start with a prefix (`ListQueues`).
@@ -174,4 +199,26 @@ pub async fn list_queue_urls(region: &str, name_prefix: &str) -> Result<Vec<Stri
         Ok((response.queue_urls.unwrap_or_default(), response.next_token))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_is_missing_is_no_zero() {
+        let count = |visible: Option<&'static str>| {
+            message_count(("us-east-1", "Catalog"), |kind| match kind {
+                QueueAttributeName::ApproximateNumberOfMessages => visible,
+                _ => Some("2"),
+            })
+        };
+        assert_eq!(count(Some("3")), Ok(5));
+        for unread in [None, Some(""), Some("many")] {
+            assert!(
+                count(unread).unwrap_err().to_string().contains("Catalog"),
+                "{unread:?}"
+            );
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::call_error;
 use crate::clients::Clients;
+use aws_sdk_eventbridge::types::PutEventsResultEntry;
 use twinlake_core::{Alert, CallError};
 use twinlake_engine::ports::EventBus;
 use twinlake_engine::{AlertTopic, RetryMessage, RetryQueue};
@@ -121,14 +122,46 @@ impl EventBus for DefaultEventBus {
             .build();
         let response = self.client.put_events().entries(entry).send().await;
         let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        // PutEvents succeeds even if the entry was rejected; only the entry's error code tells.
-        let failed = response.entries.unwrap_or_default().into_iter();
-        let mut failed = failed.filter_map(|entry| entry.error_code.zip(entry.error_message));
-        match failed.next() {
-            Some((code, message)) => {
-                Err(call_error::from_code(CALL, &self.region, &code, &message))
-            }
-            None => Ok(()),
+        check_accepted(&self.region, response.entries())
+    }
+}
+
+/// Checks the answer to one event. The call succeeds even if the event was rejected: only one that has an ID was
+/// accepted.
+fn check_accepted(region: &str, entries: &[PutEventsResultEntry]) -> Result<(), CallError> {
+    let (code, message) = match entries {
+        [entry] if entry.event_id().is_some() && entry.error_code().is_none() => return Ok(()),
+        [entry, ..] => (
+            entry.error_code().unwrap_or_default(),
+            entry
+                .error_message()
+                .unwrap_or("the event was not accepted"),
+        ),
+        [] => ("", "the answer does not say whether the event was accepted"),
+    };
+    Err(call_error::from_code("PutEvents", region, code, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_event_with_an_id_was_accepted() {
+        let entry = PutEventsResultEntry::builder;
+        let accepted = [entry().event_id("e1").build()];
+        assert_eq!(check_accepted("us-east-1", &accepted), Ok(()));
+        let throttled = entry().error_code("ThrottlingException");
+        for refused in [
+            vec![],
+            vec![entry().build()],
+            vec![throttled.clone().build()],
+            vec![throttled.event_id("e1").error_message("slow down").build()],
+        ] {
+            assert!(
+                check_accepted("us-east-1", &refused).is_err(),
+                "{refused:?}"
+            );
         }
     }
 }

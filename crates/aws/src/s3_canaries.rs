@@ -3,11 +3,12 @@
 use crate::call_error;
 use crate::clients::Clients;
 use crate::infrastructure::buckets;
+use crate::s3_object_versions::next_marker;
 use aws_sdk_s3::primitives::ByteStream;
 use twinlake_core::canary::{Canary, CanaryObject, CanaryVersion};
 use twinlake_core::readiness::{ObjectEncryption, ReplicationRule};
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
-use twinlake_engine::ports::CanaryBuckets;
+use twinlake_engine::ports::{CanaryBuckets, PageTokens};
 
 /// The metadata that says when a canary was written, in milliseconds since the Unix epoch.
 const WRITTEN_AT: &str = "twinlake-written-at";
@@ -59,16 +60,17 @@ impl CanaryBuckets for S3Canaries {
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<CanaryVersion>, CallError> {
+        const CALL: &str = "ListObjectVersions";
         let mut versions = Vec::new();
-        let (mut key_marker, mut version_marker) = (None, None);
+        let (mut after, mut markers) = (None::<(String, Option<String>)>, PageTokens::default());
         loop {
+            let (key_marker, version_marker) = after.unzip();
             let call = self.s3.list_object_versions().bucket(bucket).prefix(key);
             let call = call
                 .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker);
+                .set_version_id_marker(version_marker.flatten());
             let page = call.send().await;
-            let page =
-                page.map_err(|e| call_error::from_sdk("ListObjectVersions", &self.region, &e))?;
+            let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             // Other keys may begin with this one.
             let listed = page.versions().iter();
             versions.extend(
@@ -82,10 +84,12 @@ impl CanaryBuckets for S3Canaries {
                         })
                     }),
             );
-            if page.is_truncated != Some(true) || page.next_key_marker.is_none() {
+            let marker = (page.next_key_marker, page.next_version_id_marker);
+            after = next_marker(&self.region, page.is_truncated, marker)?;
+            let token = after.as_ref().map(|marker| format!("{marker:?}"));
+            if markers.next(token, (CALL, &self.region))?.is_none() {
                 return Ok(versions);
             }
-            (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
         }
     }
 

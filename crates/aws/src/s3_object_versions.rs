@@ -55,11 +55,10 @@ impl ObjectVersions for S3ObjectVersions {
             let version = version(listed.version_id(), time, None, true, listed.is_latest());
             versions.push(self.complete(listed.key(), version)?);
         }
-        let is_truncated = page.is_truncated == Some(true);
-        let next = page.next_key_marker.filter(|_| is_truncated);
+        let marker = (page.next_key_marker, page.next_version_id_marker);
         Ok(VersionsPage {
             versions,
-            next: next.map(|key| (key, page.next_version_id_marker)),
+            next: next_marker(&self.region, page.is_truncated, marker)?,
         })
     }
 
@@ -113,4 +112,43 @@ fn version(
         is_delete_marker,
         is_latest: is_latest?,
     })
+}
+
+/// The marker of the next page of `ListObjectVersions`; `None` after the last one.
+///
+/// # Errors
+/// The answer says that there are more versions, and not after which key.
+pub(crate) fn next_marker(
+    region: &str,
+    is_truncated: Option<bool>,
+    (key, version): (Option<String>, Option<String>),
+) -> Result<Option<VersionMarker>, CallError> {
+    match (is_truncated, key) {
+        (Some(true), Some(key)) => Ok(Some((key, version))),
+        (Some(true), None) => {
+            let message =
+                "the answer is not the last page, and does not say where the next one begins";
+            let kind = CallErrorKind::Unavailable;
+            Err(CallError::new(kind, "ListObjectVersions", region, message))
+        }
+        (Some(false) | None, _) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_versions_without_a_marker_are_an_error() {
+        let key = || (Some("k".to_owned()), Some("v".to_owned()));
+        let next = |is_truncated, marker| next_marker("us-east-1", is_truncated, marker);
+        assert_eq!(
+            next(Some(true), key()),
+            Ok(Some(("k".to_owned(), Some("v".to_owned()))))
+        );
+        assert_eq!(next(Some(false), key()), Ok(None));
+        assert_eq!(next(None, (None, None)), Ok(None));
+        assert!(next(Some(true), (None, Some("v".to_owned()))).is_err());
+    }
 }

@@ -6,6 +6,7 @@ mod scans;
 
 use crate::alerts::{self, CheckedSubjects};
 use crate::iceberg::{Follower, HeldFiles, MAX_HELD_BYTES, NextLook, STOP_MARGIN_SECS};
+use crate::monitor::CLOCK_SKEW_SECS;
 use crate::observe::Prefetched;
 use crate::ports::{
     AlertTopic, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, TableFiles,
@@ -235,7 +236,10 @@ where
     batch_result.errors.extend(errors);
     let now = context.clock.now();
     if outcome.is_settled() && outcome.is_fully_read() {
-        for (channel, sent) in &scope.heartbeats {
+        // A time ahead of the clock would keep every later heartbeat from being recorded.
+        let latest = now.plus_secs(CLOCK_SKEW_SECS);
+        let sent_until_now = scope.heartbeats.iter().filter(|(_, sent)| **sent <= latest);
+        for (channel, sent) in sent_until_now {
             let heartbeat = Heartbeat {
                 sent: *sent,
                 done: now,

@@ -154,7 +154,7 @@ pub async fn check_storage<L: StatsStore>(
 }
 
 /// How far the clocks of two functions may differ.
-const CLOCK_SKEW_SECS: i64 = 60;
+pub(crate) const CLOCK_SKEW_SECS: i64 = 60;
 
 /// The most rules that an alert names.
 const MAX_NAMED_RULES: usize = 20;

@@ -20,6 +20,7 @@ use crate::timestamp::Timestamp;
 use std::collections::BTreeSet;
 
 /// Why a resource of a request leads to nothing.
+#[derive(PartialEq)]
 enum Unparsed {
     /// It is in another catalog, as the reason says.
     OtherCatalog(String),
@@ -71,7 +72,10 @@ fn parse_call_with_names(
             | "CreateLakeFormationOptIn"
             | "DeleteLakeFormationOptIn"
     );
-    if is_known && is_omitted(request) {
+    let names_resource =
+        is_known && !event_name.contains("Batch") && !event_name.contains("Filter");
+    let lacks_resource = names_resource && !request.get("resource").is_object();
+    if is_known && (is_omitted(request) || has_omitted_part(request) || lacks_resource) {
         return Ok(Parsed::Scope(Scope::catalog()));
     }
     match event_name {
@@ -80,7 +84,7 @@ fn parse_call_with_names(
         }
         "BatchGrantPermissions" | "BatchRevokePermissions" => {
             let entries = request.get("entries");
-            match entries.exists() {
+            match entries.is_list() {
                 true => parse_permission_calls(record, entries.items(), event_name, event_context),
                 false => Ok(Parsed::Scope(Scope::catalog())),
             }
@@ -207,10 +211,23 @@ fn parse_permission_calls<'r>(
             add_named_revokes(&mut scope, entry, event_context);
         }
     }
-    if !scope.is_empty() {
-        return Ok(Parsed::Scope(scope));
+    if scope.is_empty() {
+        return outcome_of_unparsed(unparsed, event_name);
     }
-    outcome_of_unparsed(unparsed, event_name)
+    // What an entry without a valid name has changed can be anywhere.
+    if unparsed.contains(&Unparsed::NoValidName) {
+        scope.merge(Scope::catalog());
+    }
+    Ok(Parsed::Scope(scope))
+}
+
+/// Whether CloudTrail left out a part of the parameters, however deep. The keys are those of the API: no name of an
+/// object is one.
+fn has_omitted_part(part: LenientJson<'_>) -> bool {
+    let is_marker = |key: &str| key.eq_ignore_ascii_case("omitted");
+    let mut members = part.pairs();
+    members.any(|(key, value)| is_marker(key) || has_omitted_part(value))
+        || part.items().any(has_omitted_part)
 }
 
 /// Adds when grants were made or revoked that AWS may list long after their revoke. A revoke that names
