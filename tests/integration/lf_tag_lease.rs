@@ -3,8 +3,7 @@
 
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::pin::{Pin, pin};
-use std::task::Waker;
+use std::pin::pin;
 use twinlake_core::{Name, Scope};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::{
@@ -13,7 +12,9 @@ use twinlake_engine::{
 use twinlake_sim::{Sim, SimRegion, run_interrupted, run_until_killed, yield_once};
 use twinlake_tests::equality_oracle;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
-use twinlake_tests::lf_tag_changes::{harness_with_lf_tag_changes, take_lease_as_another_run};
+use twinlake_tests::lf_tag_changes::{
+    harness_with_lf_tag_changes, poll_times, take_lease_as_another_run,
+};
 use twinlake_tests::plans::excess_access;
 use twinlake_tests::requests::{
     call, create_database, create_table, permission_request, table_resource, tags,
@@ -322,12 +323,6 @@ fn a_command_sends_no_lf_tags_once_its_lease_is_about_to_end() {
     let in_a_row = calls[first..].iter().take_while(|name| is_tagged(name));
     assert_eq!(in_a_row.count(), 50);
     assert_eq!(calls.iter().filter(|name| is_tagged(name)).count(), 120);
-}
-
-/// Polls a future a number of times. Returns whether it has ended.
-fn poll_times<T>(future: &mut Pin<&mut impl Future<Output = T>>, times: usize) -> bool {
-    let mut context = std::task::Context::from_waker(Waker::noop());
-    (0..times).any(|_| future.as_mut().poll(&mut context).is_ready())
 }
 
 /// While one reconciliation of a run changes access by LF-Tags, another one of the run waits for its turn. A

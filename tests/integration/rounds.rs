@@ -2,6 +2,7 @@
 //! plan again without what has to wait, leave the full number of attempts to a write that meets contention.
 
 use serde_json::{Value, json};
+use std::pin::pin;
 use twinlake_core::scope::ReadRequest;
 use twinlake_core::{CallErrorKind, Facet, LfSubject, Name, Scope, Step, Subject, TableId};
 use twinlake_engine::observe::Prefetched;
@@ -9,7 +10,9 @@ use twinlake_engine::reconcile::MAX_ROUNDS;
 use twinlake_engine::{Context, LfTagLeaseOfRun, ReconcileOutcome};
 use twinlake_sim::{ApiError, InjectedFault, run_interrupted, run_until_killed, yield_once};
 use twinlake_tests::harness::{ACCOUNT, PRIMARY, STANDBY, TestHarness, policy};
-use twinlake_tests::lf_tag_changes::{harness_with_lf_tag_changes, take_lease_as_another_run};
+use twinlake_tests::lf_tag_changes::{
+    harness_with_lf_tag_changes, poll_times, take_lease_as_another_run,
+};
 use twinlake_tests::requests::{
     call, create_database, create_table, permission_request, policy_grant, table_request,
     table_resource, tags,
@@ -231,4 +234,41 @@ fn planning_again_without_what_waits_for_its_turn_takes_no_attempt() {
         assert!(first.unwrap().is_settled());
         assert_revoked(&later.unwrap(), &format!("{head_start}"));
     }
+}
+
+/// Another reconciliation of the run changes grants by LF-Tags, for which it needs the lease alone. A revoke goes
+/// first, and has as many attempts as rounds: planning again without the LF-Tags takes none.
+#[test]
+fn what_goes_first_while_the_lease_is_held_has_as_many_attempts_as_rounds() {
+    let mut waited = 0;
+    for polls in 1..400 {
+        let harness = harness_with_two_changes();
+        let grant = policy_grant("Bob", &[("class", "secret")]);
+        call(&harness, PRIMARY, "GrantPermissions", grant);
+        harness.sim.state().set_call_time(1);
+        fail_until_the_last_round(&harness, "RevokePermissions");
+        let lease = LfTagLeaseOfRun::default();
+        let context = Context {
+            lf_tag_lease: Some(&lease),
+            ..harness.context()
+        };
+        let prefetched = Prefetched::default();
+        let permissions = Subject::LakeFormation(LfSubject::Permissions);
+        let alone = scope_of(permissions, Facet::Grants);
+        let scope = Scope::database(Name::new("sales").unwrap());
+        let mut first = pin!(twinlake_engine::reconcile(&context, &alone, &prefetched));
+        if poll_times(&mut first, polls) {
+            break;
+        }
+        let mut later = pin!(twinlake_engine::reconcile(&context, &scope, &prefetched));
+        if poll_times(&mut later, 5_000) {
+            continue;
+        }
+        waited += 1;
+        let both = futures_util::future::join(first, later);
+        let (first, later) = run_until_killed(&harness.sim, both).unwrap();
+        assert!(first.unwrap().is_settled());
+        assert_revoked(&later.unwrap(), &format!("after {polls} polls"));
+    }
+    assert!(waited > 0, "the lease was never held by the other one");
 }

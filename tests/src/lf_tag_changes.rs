@@ -6,6 +6,8 @@ use crate::requests::{
     call, create_database, create_table, policy_grant, table_request, table_resource, tags,
 };
 use serde_json::{Value, json};
+use std::pin::Pin;
+use std::task::Waker;
 use twinlake_core::ledger::LfTagLease;
 use twinlake_engine::{Clock as _, Ledger as _};
 use twinlake_sim::run_until_killed;
@@ -67,6 +69,12 @@ pub fn harness_with_lf_tag_changes() -> TestHarness {
     create_table(&harness, PRIMARY, "hr", "late");
     let _ = harness.take_events();
     harness
+}
+
+/// Polls a future a number of times. Returns whether it has ended.
+pub fn poll_times<T>(future: &mut Pin<&mut impl Future<Output = T>>, times: usize) -> bool {
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    (0..times).any(|_| future.as_mut().poll(&mut context).is_ready())
 }
 
 /// Takes the lease on LF-Tags as another run, whoever has it.
