@@ -287,8 +287,20 @@ fn a_disabled_workgroup_is_never_left_enabled() {
         ("ENABLED", SubjectState::OutOfSync)
     );
     assert!(row.reason.unwrap().contains("is ENABLED in the standby"));
+    // A killed run leaves the same: no query has a place for its results there.
+    let left = lab.in_standby("etl");
+    let setting = |name: &str| left.field(&format!("Configuration.{name}")).cloned();
+    assert_eq!(setting("ResultConfiguration"), None);
+    assert_eq!(setting("EnforceWorkGroupConfiguration"), Some(true.into()));
+    let lowest = Some(10_000_000.into());
+    assert_eq!(setting("BytesScannedCutoffPerQuery"), lowest);
     assert!(lab.resync().is_done());
     assert_eq!(state(&lab), "DISABLED");
+    let place = "Configuration.ResultConfiguration.OutputLocation";
+    assert_eq!(
+        lab.in_standby("etl").text(place),
+        Some("s3://results-standby/etl/")
+    );
     // One whose creation was not answered is recognised, and disabled.
     let lab = Lab::new(policy_with("", ""));
     disabled(&lab);

@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// The lowest limit of scanned bytes of a query that Athena takes.
+const MIN_BYTES_SCANNED_CUTOFF: u64 = 10_000_000;
+
 /// What identifies an object in its Region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
@@ -166,13 +169,46 @@ impl QueryObject {
         self.key.kind == QueryKind::WorkGroup && self.text("State") == Some("DISABLED")
     }
 
-    /// The object as the call that creates it makes it: `CreateWorkGroup` has no state, and enables.
+    /// The object as the call that creates it makes it. `CreateWorkGroup` has no state, and enables: so a
+    /// workgroup that has to be disabled is made without a place for results, with settings that override those
+    /// of a query, and with the lowest limit of scanned data. The call that disables it sets what it should have.
     #[must_use]
     pub fn as_created(&self) -> Self {
         let mut created = self.clone();
-        if self.is_disabled_workgroup() {
-            created.fields.insert("State".to_owned(), "ENABLED".into());
+        if !self.is_disabled_workgroup() {
+            return created;
         }
+        created.fields.insert("State".to_owned(), "ENABLED".into());
+        let configuration = created.fields.remove("Configuration");
+        let mut configuration = match configuration {
+            Some(Value::Object(configuration)) => configuration,
+            Some(_) | None => serde_json::Map::new(),
+        };
+        // Those of Spark and of IAM Identity Center have other rules for these settings.
+        let has_other_rules = ["ExecutionRole", "IdentityCenterConfiguration"];
+        if has_other_rules
+            .iter()
+            .any(|name| configuration.contains_key(*name))
+        {
+            created
+                .fields
+                .insert("Configuration".to_owned(), Value::Object(configuration));
+            return created;
+        }
+        for opened in [
+            "ResultConfiguration",
+            "ManagedQueryResultsConfiguration",
+            "EnableMinimumEncryptionConfiguration",
+        ] {
+            configuration.remove(opened);
+        }
+        configuration.insert("EnforceWorkGroupConfiguration".to_owned(), true.into());
+        let lowest = MIN_BYTES_SCANNED_CUTOFF.into();
+        configuration.insert("BytesScannedCutoffPerQuery".to_owned(), lowest);
+        let configuration = Value::Object(configuration);
+        created
+            .fields
+            .insert("Configuration".to_owned(), configuration);
         created
     }
 

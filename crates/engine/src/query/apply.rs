@@ -87,7 +87,7 @@ where
             let site = context.epoch.standby();
             let token =
                 twinlake_core::catalog::digest(&(primary, site, object.digest(), context.run));
-            match standby.create(object, &token).await {
+            match standby.create(&object.as_created(), &token).await {
                 Ok(created) => {
                     ledger
                         .record_created(context, primary, (object, &created))
