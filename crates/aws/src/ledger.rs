@@ -458,6 +458,16 @@ impl Ledger for DynamoLedger {
         Ok(all)
     }
 
+    async fn unreadable_incidents(&self) -> Result<BTreeMap<String, String>, CallError> {
+        let items = self.query("incidents", None).await?;
+        let unreadable = items.iter().filter(|item| parse_incident(item).is_none());
+        let commands = unreadable.map(|item| {
+            let key = string_attribute(item, "sk").unwrap_or_default();
+            (key.to_owned(), self.deletion_command("incidents", key))
+        });
+        Ok(commands.collect())
+    }
+
     async fn put_incident(
         &self,
         key: &str,

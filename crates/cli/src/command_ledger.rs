@@ -274,6 +274,10 @@ impl Ledger for CommandLedger {
         each_store!(self, ledger => ledger.incidents().await)
     }
 
+    async fn unreadable_incidents(&self) -> Result<BTreeMap<String, String>, CallError> {
+        each_store!(self, ledger => ledger.unreadable_incidents().await)
+    }
+
     async fn put_incident(
         &self,
         key: &str,

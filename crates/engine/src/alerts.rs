@@ -8,8 +8,9 @@ mod resolution;
 pub use checked_subjects::CheckedSubjects;
 pub use delivery::publish;
 pub use resolution::{
-    CANARY_BUCKET_PREFIX, REPLICA_BUCKET_PREFIX, expire_incidents, keep_newest, mirror_peer_alert,
-    publish_and_resolve, renotify_open_incidents, resolve_incidents,
+    CANARY_BUCKET_PREFIX, REPLICA_BUCKET_PREFIX, alerts_of_unreadable_incidents, expire_incidents,
+    keep_newest, mirror_peer_alert, publish_and_resolve, renotify_open_incidents,
+    resolve_incidents,
 };
 
 use crate::reconcile::ReconcileOutcome;

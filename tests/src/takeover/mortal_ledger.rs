@@ -220,6 +220,7 @@ impl Ledger for MortalLedger {
         put_scan_schedule(target: &ScanTarget, current: ScanSchedule, updated: ScanSchedule) -> bool;
         incident(key: &str) -> Option<(Incident, u64)>;
         incidents() -> BTreeMap<String, (Incident, u64)>;
+        unreadable_incidents() -> BTreeMap<String, String>;
         put_incident(key: &str, incident: Option<&Incident>, expected_version: Option<u64>) -> bool;
     }
 }

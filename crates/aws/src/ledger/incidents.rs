@@ -16,8 +16,10 @@ use twinlake_engine::ports::next_version;
 /// Retention of an incident after it was last found.
 const RETENTION_SECS: i64 = 14 * DAY_SECS;
 
-/// The incident of an item and its version. An incident that cannot be parsed counts as missing and
-/// is replaced.
+/// The incident of an item and its version. An incident that cannot be parsed counts as missing, is replaced by
+/// a new alert with its key, and is reported until then ([`Ledger::unreadable_incidents`]).
+///
+/// [`Ledger::unreadable_incidents`]: twinlake_engine::Ledger::unreadable_incidents
 pub(super) fn parse_incident(item: &Item) -> Option<(Incident, u64)> {
     let body = string_attribute(item, "body").and_then(|body| serde_json::from_str(body).ok());
     let version = number_attribute(item, "version").and_then(|version| u64::try_from(version).ok());
@@ -203,9 +205,10 @@ mod tests {
     use serde_json::{Value, json};
     use std::sync::{Arc, Mutex};
     use twinlake_core::ledger::PendingObjects;
-    use twinlake_core::{Name, TableId};
-    use twinlake_engine::StatsStore as _;
+    use twinlake_core::{Alert, AlertKind, Name, TableId, Timestamp};
+    use twinlake_engine::alerts::alerts_of_unreadable_incidents;
     use twinlake_engine::ports::DocumentStore as _;
+    use twinlake_engine::{Ledger as _, StatsStore as _};
 
     /// A table that puts and deletes items on the condition of their version, and has one item at most.
     #[derive(Clone, Debug, Default)]
@@ -222,7 +225,7 @@ mod tests {
         fn answer(&self, request: &Value) -> (u16, Value) {
             let Some(condition) = request["ConditionExpression"].as_str() else {
                 let item = self.0.lock().unwrap().clone();
-                return (200, json!({"Item": item}));
+                return (200, json!({"Item": item, "Items": [item]}));
             };
             let stored = self.version().map(|version| version.to_string());
             let expected = match condition {
@@ -296,6 +299,41 @@ mod tests {
             assert!(write(true, made_again).await);
             assert_eq!(table.version(), made_again.map(|version| version + 1));
         }
+    }
+
+    #[tokio::test]
+    async fn an_incident_that_cannot_be_parsed_is_named_with_its_removal_and_one_that_can_is_not() {
+        let table = OneItemTable::default();
+        let ledger = ledger_on(&table);
+        let sentences = ["a", "b", "c"].map(str::to_owned);
+        let now = Timestamp::from_secs(1);
+        let alert = Alert::new(AlertKind::Drift, "us-east-1", "sales", sentences, now);
+        let incident = Incident::mirror_peer(alert);
+        assert!(
+            ledger
+                .put_incident("KEY", Some(&incident), None)
+                .await
+                .unwrap()
+        );
+        assert_eq!(ledger.unreadable_incidents().await, Ok(BTreeMap::new()));
+        assert_eq!(ledger.incidents().await.unwrap().len(), 1);
+        table.0.lock().unwrap().as_mut().unwrap()["body"] = json!({"S": "{"});
+        let unreadable = ledger.unreadable_incidents().await.unwrap();
+        let command = unreadable.get("KEY").unwrap();
+        for part in [
+            "delete-item",
+            "us-east-1",
+            "ledger",
+            "\"incidents\"",
+            "\"KEY\"",
+        ] {
+            assert!(command.contains(part), "{command}");
+        }
+        let alerts = alerts_of_unreadable_incidents(&ledger, "us-east-1", now).await;
+        let [alert]: [Alert; 1] = alerts.unwrap().try_into().unwrap();
+        assert_eq!(alert.kind, AlertKind::ReadFailed);
+        assert!(alert.action.contains(command), "{}", alert.action);
+        assert_eq!(ledger.incidents().await, Ok(BTreeMap::new()));
     }
 
     /// It was read as none: whoever expects none must not be refused for ever.

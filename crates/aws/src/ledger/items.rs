@@ -137,6 +137,16 @@ impl DynamoLedger {
         CallError::new(CallErrorKind::Invalid, "GetItem", &self.region, message)
     }
 
+    /// The command that deletes an item.
+    pub(super) fn deletion_command(&self, pk: &str, sk: &str) -> String {
+        let key = serde_json::json!({"pk": {"S": pk}, "sk": {"S": sk}});
+        let key = key.to_string().replace('\'', r"'\''");
+        format!(
+            "aws dynamodb delete-item --region {} --table-name {} --key '{key}'",
+            self.region, self.table
+        )
+    }
+
     pub(super) async fn get_item(&self, pk: &str, sk: &str) -> Result<Option<Item>, CallError> {
         let call = self.client.get_item().table_name(&self.table);
         let call = call

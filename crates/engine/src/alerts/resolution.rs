@@ -224,6 +224,34 @@ pub async fn renotify_open_incidents<A: AlertTopic, L: Ledger + StatsStore>(
     send(topic, ledger, due, now).await.map(drop)
 }
 
+/// The alerts about incidents in the ledger that cannot be parsed: nobody is told of these again, and no check
+/// resolves them.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn alerts_of_unreadable_incidents<L: Ledger>(
+    ledger: &L,
+    region: &str,
+    now: Timestamp,
+) -> Result<Vec<Alert>, CallError> {
+    let unreadable = ledger.unreadable_incidents().await?;
+    let alerts = unreadable.into_iter().map(|(key, removal)| {
+        let sentences = [
+            format!(
+                "The item `incidents`, `{key}` of the ledger cannot be read: something other than Twinlake changed \
+                 it."
+            ),
+            "The incident that it recorded is neither listed nor repeated nor resolved. A new alert about the \
+             same problem replaces it."
+                .to_owned(),
+            format!("Run `{removal}`. Then run `twinlake resync`, which reports again what is still wrong."),
+        ];
+        let subject = format!("ledger item incidents/{key}");
+        Alert::new(AlertKind::ReadFailed, region, &subject, sentences, now)
+    });
+    Ok(alerts.collect())
+}
+
 /// Records an alert that the peer Region has published. It is listed in this Region's status and
 /// not published again.
 ///

@@ -275,11 +275,21 @@ pub trait Ledger: DocumentStore {
     /// The ledger cannot be reached.
     async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError>;
 
-    /// Every open incident by its alert's key, each with its version.
+    /// Every open incident by its alert's key, each with its version. What cannot be parsed is left out:
+    /// [`Self::unreadable_incidents`].
     ///
     /// # Errors
     /// The ledger cannot be reached.
     async fn incidents(&self) -> Result<BTreeMap<String, (Incident, u64)>, CallError>;
+
+    /// The items among the incidents that cannot be parsed: by key, how to remove each. One of them stops
+    /// neither the others nor a new alert with its key, which replaces it.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn unreadable_incidents(&self) -> Result<BTreeMap<String, String>, CallError> {
+        Ok(BTreeMap::new())
+    }
 
     /// Stores an incident, or deletes it if `None`. A conditional write: it happens only if
     /// the stored version is `expected_version`, where `None` expects no stored incident.

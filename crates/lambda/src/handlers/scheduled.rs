@@ -183,13 +183,10 @@ async fn update_incidents(
 ) -> Result<(), CallError> {
     let now = runtime.clock.now();
     let topic = runtime.topic(role);
-    alerts::publish_and_resolve(
-        &topic,
-        &runtime.ledger,
-        (&report.alerts, &report.checked),
-        now,
-    )
-    .await?;
+    let (ledger, region) = (&runtime.ledger, &runtime.config.region);
+    let mut found = report.alerts.clone();
+    found.extend(alerts::alerts_of_unreadable_incidents(ledger, region, now).await?);
+    alerts::publish_and_resolve(&topic, ledger, (&found, &report.checked), now).await?;
     alerts::expire_incidents(
         &topic,
         &runtime.ledger,
