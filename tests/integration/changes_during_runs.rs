@@ -408,11 +408,62 @@ fn a_revoked_create_database_is_revoked_although_the_primary_still_lists_it() {
     }
 }
 
+fn create_database_request() -> Value {
+    let maker = permission_request("Maker", &json!({"Catalog": {}}));
+    json!({"Principal": maker["Principal"], "Resource": maker["Resource"],
+           "Permissions": ["CREATE_DATABASE"]})
+}
+
+/// Whether the Maker may create databases in the standby.
+fn may_create_databases(harness: &TestHarness) -> bool {
+    let granted = equality_oracle::contents(&harness.sim.state(), STANDBY);
+    let mut granted = granted.iter();
+    granted.any(|(key, value)| key.contains("Maker") && value.contains("CREATE_DATABASE"))
+}
+
+/// One function handles a grant, and another one its revoke, while the primary lists the grant: neither leaves
+/// it in the standby, whichever is interrupted where.
+#[test]
+fn a_grant_that_stays_listed_is_not_left_by_functions_on_it_and_on_its_revoke_at_the_same_time() {
+    for is_revoke_interrupted in [false, true] {
+        for call_index in 0.. {
+            let harness = harness_in_sync();
+            let _ = harness.take_events();
+            let request = create_database_request();
+            call(&harness, PRIMARY, "GrantPermissions", request.clone());
+            let granted = harness.take_events();
+            let mut state = harness.sim.state();
+            state.set_quirk(Quirk::RevokedCreateDatabaseStaysListed, true);
+            state.advance_secs(10);
+            drop(state);
+            call(&harness, PRIMARY, "RevokePermissions", request);
+            let revoked = harness.take_events();
+            harness.sim.state().advance_secs(10);
+            let (first, second) = match is_revoke_interrupted {
+                true => (&revoked, &granted),
+                false => (&granted, &revoked),
+            };
+            let context = harness.context();
+            let run = harness.process_messages(&context, first, false);
+            let (_, other) = run_interrupted(&harness.sim, run, call_index, || {
+                harness.deliver(second).unwrap()
+            });
+            if other.is_none() {
+                assert!(call_index > 4, "{call_index} calls");
+                break;
+            }
+            harness.deliver_retries();
+            assert!(
+                !may_create_databases(&harness),
+                "the revoke is interrupted: {is_revoke_interrupted}, before call {call_index}"
+            );
+        }
+    }
+}
+
 fn check_revoked_create_database(with_grant_option: bool, prefix: &str) {
     let harness = harness_in_sync();
-    let maker = permission_request("Maker", &json!({"Catalog": {}}));
-    let mut maker = json!({"Principal": maker["Principal"], "Resource": maker["Resource"],
-                       "Permissions": ["CREATE_DATABASE"]});
+    let mut maker = create_database_request();
     if with_grant_option {
         maker["PermissionsWithGrantOption"] = json!(["CREATE_DATABASE"]);
     }
@@ -423,11 +474,7 @@ fn check_revoked_create_database(with_grant_option: bool, prefix: &str) {
             json!({"Entries": [maker]})
         }
     };
-    let is_granted = || {
-        let granted = equality_oracle::contents(&harness.sim.state(), STANDBY);
-        let mut granted = granted.iter();
-        granted.any(|(key, value)| key.contains("Maker") && value.contains("CREATE_DATABASE"))
-    };
+    let is_granted = || may_create_databases(&harness);
     let deliver = |events: &[Vec<u8>]| {
         harness.sim.state().advance_secs(10);
         harness.deliver(events).unwrap();

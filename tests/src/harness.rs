@@ -366,13 +366,28 @@ impl TestHarness {
         self.deliver_messages(context, bodies, false)
     }
 
-    /// Processes a batch of message bodies, which were delivered before or not.
+    /// Processes a batch of message bodies, which were delivered before or not. Returns `None` if the kill switch
+    /// stopped the run.
     pub fn deliver_messages<E>(
         &self,
         context: &Context<'_, E>,
         bodies: &[Vec<u8>],
         is_redelivered: bool,
     ) -> Option<BatchResult>
+    where
+        E: Environment<Standby: WriteRegion>,
+    {
+        let run = self.process_messages(context, bodies, is_redelivered);
+        run_until_killed(&self.sim, run)
+    }
+
+    /// Processes a batch of message bodies, which were delivered before or not.
+    pub async fn process_messages<E>(
+        &self,
+        context: &Context<'_, E>,
+        bodies: &[Vec<u8>],
+        is_redelivered: bool,
+    ) -> BatchResult
     where
         E: Environment<Standby: WriteRegion>,
     {
@@ -389,8 +404,7 @@ impl TestHarness {
         let event_context = self.event_context();
         let ports = (&self.queue, &self.topic);
         let files = Some(&self.table_files);
-        let run = event_batch::run(context, ports, files, &event_context, &messages, stop_at);
-        run_until_killed(&self.sim, run)
+        event_batch::run(context, ports, files, &event_context, &messages, stop_at).await
     }
 
     /// Returns the events of the primary as message bodies, and removes all events.

@@ -3,7 +3,7 @@
 mod grant_calls;
 mod lf_subject;
 
-pub use grant_calls::{GrantCallTimes, may_stay_listed};
+pub use grant_calls::{GrantCallTimes, KnownGrantCalls, may_stay_listed};
 pub use lf_subject::LfSubject;
 
 use crate::catalog::OptIn;

@@ -27,6 +27,12 @@ pub enum Mutant {
     HandsOverUncompared,
     /// An acceptance writes the record of the former primary whatever was written meanwhile.
     AcceptsUnconditionally,
+    /// A listing is believed, whatever events say.
+    IgnoresGrantCalls,
+    /// What events say of a grant is recorded in the row only after the steps.
+    RecordsCallsAtTheEnd,
+    /// A listing is believed, whatever the row has of earlier events.
+    ForgetsGrantCalls,
 }
 
 /// The result of a call that writes to the standby.

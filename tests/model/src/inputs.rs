@@ -16,8 +16,8 @@ use twinlake_core::snapshot::{
 use twinlake_core::step::StepTarget;
 use twinlake_core::topology::{BySite, Epoch, Site};
 use twinlake_core::{
-    ApprovedPlan, Database, LedgerRow, Name, Policy, Scope, Subject, SubjectState, Table, TableId,
-    Timestamp,
+    ApprovedPlan, Database, LedgerRow, LfSubject, Name, Policy, Scope, Subject, SubjectState,
+    Table, TableId, Timestamp,
 };
 
 /// What one plan is made from, besides what no model changes.
@@ -151,6 +151,19 @@ impl CommonInputs {
         snapshot.tables.insert(self.table.clone(), observation);
         let grants = Observation::Present(grants);
         snapshot.grants.insert(self.subject(), grants);
+    }
+
+    /// Adds the grants on the catalog to a snapshot, and the LF-Tags and expressions, of which there are none.
+    pub fn add_permissions(&self, snapshot: &mut Snapshot, grants: Grants) {
+        let permissions = Subject::LakeFormation(LfSubject::Permissions);
+        snapshot
+            .grants
+            .insert(permissions, Observation::Present(grants));
+        for lf_subject in [LfSubject::LfTags, LfSubject::LfTagExpressions] {
+            let items = (Subject::LakeFormation(lf_subject), Facet::Items);
+            let none = Observation::Present(Default::default());
+            snapshot.attachments.insert(items, none);
+        }
     }
 
     /// The row of a table that exists in both Regions and was not recreated.

@@ -1,11 +1,13 @@
 //! Checks every interleaving of handlers with the real `plan`, `audit` and `Pairing::merge`, once with
 //! each site as primary. Handlers crash, messages are delivered twice, calls fail, and any number
-//! of handlers work on one subject at the same time. There are four models:
+//! of handlers work on one subject at the same time. There are five models:
 //!
 //! - a grant on a table ([`grant`]), where reads of either Region may be one write old. What an event names as
 //!   revoked is revoked if the primary lacks it; what a handler granted itself needs the proof of any grant;
 //! - a data cells filter, its table and a grant on it ([`filter`]), whose plans have steps that
 //!   require others;
+//! - a grant that the primary may list long after its revoke ([`late_listing`]), with the ledger row that
+//!   remembers what events said of it;
 //! - the ledger row of a table ([`row_model`]), with its version, intents and pairing. Somebody else
 //!   may put a table of their own in the place of the standby's;
 //! - two Regions that change over ([`takeover_model`]), with functions in flight in both of them.
@@ -21,6 +23,8 @@
 //!   Where several steps give access together (the filter), this holds for one handler. A step of
 //!   one of several handlers may meet the steps of another, which read the primary at another
 //!   time; then it is checked that what is wider is gone once all handlers have ended.
+//! - No step grants what its handler knows, from its event or from the row, to be revoked by the last call; and
+//!   what events revoked is gone once all handlers have ended, although the primary still lists it.
 //! - No write of a row loses the pairing of the table that the standby has. Nothing that somebody
 //!   else made is written or paired.
 //!
@@ -37,7 +41,7 @@
 //! To show that the properties can fail, each fault of [`calls::Mutant`] is put into a model, which must
 //! then violate one.
 //!
-//! Assumptions: calls are atomic, and both Regions are read in one action; the steps of a plan are
+//! Assumptions: the primary lists a revoked grant without a break, or no longer; calls are atomic, and both Regions are read in one action; the steps of a plan are
 //! sent one after the other; a message that returns to the queue is delivered later than any read
 //! stays stale; nobody replaces a table while an update or deletion of it is on its way; all
 //! functions have ended when the last resync begins. The rules of the reconcile loop and of the
@@ -48,6 +52,7 @@ mod calls;
 mod filter;
 mod grant;
 mod inputs;
+mod late_listing;
 mod row_model;
 mod takeover_model;
 
@@ -56,6 +61,7 @@ use calls::Mutant;
 use filter::FilteredTable;
 use grant::GrantLevel;
 use inputs::CommonInputs;
+use late_listing::{LateListingBounds, LateListingModel};
 use row_model::{RowBounds, RowModel};
 use stateright::{Checker, HasDiscoveries, Model};
 use std::collections::BTreeSet;
@@ -161,6 +167,35 @@ const ROW_BOUNDS: [(usize, usize, u8, bool); 4] = [
     (2, 3, 0, true),
     (2, 3, 1, false),
 ];
+
+/// The numbers of handlers, changes and failures of the models of a grant that is listed late, and whether reads
+/// of the standby may be stale.
+const LATE_LISTING_BOUNDS: [(usize, u8, u8, bool); 4] = [
+    (2, 3, 1, false),
+    (2, 4, 0, false),
+    (2, 3, 0, true),
+    (3, 3, 0, false),
+];
+
+fn check_late_listing(epoch: Epoch, bounds: LateListingBounds) -> (usize, bool) {
+    let LateListingBounds {
+        handlers,
+        changes,
+        failures,
+        is_standby_stale,
+    } = bounds;
+    let reads = match is_standby_stale {
+        true => "stale reads of the standby",
+        false => "no other stale reads",
+    };
+    let title = format!(
+        "a grant that stays listed after its revoke, {handlers} handlers, up to {changes} changes, {failures} \
+         failures, {reads}"
+    );
+    let model = LateListingModel::new(CommonInputs::new(epoch), bounds, None);
+    let (checked, ()) = check(&title, model, |_| ());
+    (checked.states, checked.violated.is_empty())
+}
 
 fn check_rows(epoch: Epoch, bounds: RowBounds) -> (usize, bool) {
     let RowBounds {
@@ -268,6 +303,15 @@ fn check_epoch(epoch: Epoch, wanted: &Wanted) -> bool {
             |_, has_refusal| has_refusal,
         ));
     }
+    for (handlers, changes, failures, is_standby_stale) in wanted.of("late-listing", LATE_LISTING_BOUNDS) {
+        let bounds = LateListingBounds {
+            handlers,
+            changes,
+            failures,
+            is_standby_stale,
+        };
+        results.push(check_late_listing(epoch, bounds));
+    }
     for (handlers, changes, failures, is_replaced) in wanted.of("row", ROW_BOUNDS) {
         let bounds = RowBounds {
             handlers,
@@ -324,6 +368,25 @@ fn check_mutants() -> bool {
     };
     let filter = AccessModel::<FilteredTable>::new(inputs(), bounds, Some(mutant));
     are_found &= finds(mutant, filter);
+    let late_bounds = LateListingBounds {
+        handlers: 1,
+        changes: 2,
+        failures: 0,
+        is_standby_stale: false,
+    };
+    let mutant = Mutant::RecordsCallsAtTheEnd;
+    let two_handlers = LateListingBounds {
+        handlers: 2,
+        ..late_bounds
+    };
+    are_found &= finds(
+        mutant,
+        LateListingModel::new(inputs(), two_handlers, Some(mutant)),
+    );
+    for mutant in [Mutant::IgnoresGrantCalls, Mutant::ForgetsGrantCalls] {
+        let model = LateListingModel::new(inputs(), late_bounds, Some(mutant));
+        are_found &= finds(mutant, model);
+    }
     let row_bounds = RowBounds {
         handlers: 2,
         changes: 3,

@@ -1,9 +1,10 @@
 //! When events say that a grant was made and revoked, for grants that AWS may list long after their revoke
 //! (LF-07).
 
-use crate::grant::{Permission, PermissionGrant, Resource};
+use crate::grant::{Grants, Permission, PermissionGrant, Resource};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When a grant was made and revoked last, as far as events say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,52 @@ impl GrantCallTimes {
     #[must_use]
     pub fn is_revoked(&self) -> bool {
         self.revoked_at > self.granted_at
+    }
+}
+
+/// What events say of grants that the primary may list late, by whether it lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownGrantCalls {
+    /// Of those that it lists.
+    listed: BTreeMap<PermissionGrant, GrantCallTimes>,
+    /// Of those that it does not list: that is not needed any more.
+    unlisted: BTreeMap<PermissionGrant, GrantCallTimes>,
+}
+
+impl KnownGrantCalls {
+    /// Takes the grants out of a listing of the primary that it shows although the last call, as far as events
+    /// say, revoked them, and adds these to `disbelieved`: the primary may list such grants for days (LF-07). What
+    /// it does not list, it does not list late. `stored` is what the ledger has, `named` what events of this scope
+    /// name; `disbelieved` has the grants that were taken out of the listing before.
+    #[must_use]
+    pub fn disbelieve(
+        stored: &BTreeMap<PermissionGrant, GrantCallTimes>,
+        named: &BTreeMap<PermissionGrant, GrantCallTimes>,
+        listing: &mut Grants,
+        disbelieved: &mut BTreeSet<PermissionGrant>,
+    ) -> Self {
+        let mut calls = stored.clone();
+        for (grant, times) in named {
+            calls.entry(grant.clone()).or_default().merge(*times);
+        }
+        for (grant, times) in &calls {
+            if times.is_revoked() && listing.remove(grant).is_some() {
+                disbelieved.insert(grant.clone());
+            }
+        }
+        let is_listed =
+            |grant: &PermissionGrant| listing.contains_key(grant) || disbelieved.contains(grant);
+        let (listed, unlisted) = calls.into_iter().partition(|(grant, _)| is_listed(grant));
+        Self { listed, unlisted }
+    }
+
+    /// Records in what the ledger has what is known of the grants that the primary lists, and removes the rest.
+    /// What another run has stored meanwhile stays.
+    pub fn record_in(&self, stored: &mut BTreeMap<PermissionGrant, GrantCallTimes>) {
+        stored.retain(|grant, times| self.unlisted.get(grant) != Some(times));
+        for (grant, times) in &self.listed {
+            stored.entry(grant.clone()).or_default().merge(*times);
+        }
     }
 }
 

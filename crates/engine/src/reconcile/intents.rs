@@ -82,6 +82,9 @@ impl<E: Environment> Session<'_, E> {
                 intended.insert(subject, row);
             }
         }
+        if let Some(row) = self.row_with_grant_calls(rows) {
+            intended.insert(row.subject.clone(), row);
+        }
         for (id, deferred) in &self.snapshots.deferred {
             let subject = Subject::Table(id.clone());
             let known_row = intended

@@ -3,7 +3,6 @@
 use super::grant_listing::{GrantListingCalls, listing_calls};
 use super::lf_tag_lease::{HeldLease, LfTagLeaseOfRun};
 use super::problems::{StoredProblem, partition_of};
-use super::stale_reads::KnownGrantCalls;
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::waiting::{is_done, needs_time};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
@@ -21,7 +20,7 @@ use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::grant::{Permission, Resource};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts, Pairing};
 use twinlake_core::plan::{ExcludedSteps, Finding, FindingKind, Inputs};
-use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, KnownGrantCalls, ReadRequest};
 use twinlake_core::snapshot::{Observation, Partitions};
 use twinlake_core::step::StepTarget;
 use twinlake_core::topology::BySite;

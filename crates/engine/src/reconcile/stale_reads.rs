@@ -2,25 +2,17 @@
 
 use super::bookkeeping::full_request;
 use super::session::Session;
-use crate::ports::Environment;
+use crate::ports::{Clock as _, Environment};
 use std::collections::BTreeMap;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, FindingKind};
-use twinlake_core::scope::{Facet, GrantCallTimes, ReadRequest, WHOLE_DATABASE};
+use twinlake_core::scope::{Facet, KnownGrantCalls, ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::topology::BySite;
-use twinlake_core::{LedgerRow, LfSubject, Name, PermissionGrant, Subject, Timestamp};
+use twinlake_core::{LedgerRow, LfSubject, Name, Subject, SubjectState, Timestamp};
 
 /// The subject of the grants on the catalog.
 const PERMISSIONS: Subject = Subject::LakeFormation(LfSubject::Permissions);
-
-/// What events say of grants that the primary may list late.
-pub(super) struct KnownGrantCalls {
-    /// Of those that it lists.
-    listed: BTreeMap<PermissionGrant, GrantCallTimes>,
-    /// Of those that it does not list: that is not needed any more.
-    unlisted: BTreeMap<PermissionGrant, GrantCallTimes>,
-}
 
 impl<E: Environment> Session<'_, E> {
     /// Makes this round read what another run has recreated or deleted since the round before: rows are read in each round, and objects only where this session changed something.
@@ -49,20 +41,12 @@ impl<E: Environment> Session<'_, E> {
             return;
         };
         let stored = rows.get(&PERMISSIONS).map(|row| row.grant_calls.clone());
-        let mut calls = stored.unwrap_or_default();
-        for (grant, times) in &self.scope.grant_calls {
-            calls.entry(grant.clone()).or_default().merge(*times);
-        }
-        for (grant, times) in &calls {
-            if times.is_revoked() && listed.remove(grant).is_some() {
-                self.disbelieved_grants.insert(grant.clone());
-            }
-        }
-        let disbelieved = &self.disbelieved_grants;
-        let is_listed =
-            |grant: &PermissionGrant| listed.contains_key(grant) || disbelieved.contains(grant);
-        let (listed, unlisted) = calls.into_iter().partition(|(grant, _)| is_listed(grant));
-        self.grant_calls = Some(KnownGrantCalls { listed, unlisted });
+        self.grant_calls = Some(KnownGrantCalls::disbelieve(
+            &stored.unwrap_or_default(),
+            &self.scope.grant_calls,
+            listed,
+            &mut self.disbelieved_grants,
+        ));
     }
 
     /// What is told of the grants of which the listing of the primary was not believed.
@@ -85,16 +69,21 @@ impl<E: Environment> Session<'_, E> {
             return row;
         };
         let mut row = row;
-        let unlisted = &calls.unlisted;
-        row.grant_calls
-            .retain(|grant, times| unlisted.get(grant) != Some(times));
-        for (grant, times) in &calls.listed {
-            row.grant_calls
-                .entry(grant.clone())
-                .or_default()
-                .merge(*times);
-        }
+        calls.record_in(&mut row.grant_calls);
         row
+    }
+
+    /// The row of the permissions as it has to be before grants are made or revoked: another run at work, which
+    /// rests on the row as it was before, may believe a listing that an event of this one contradicts.
+    pub(super) fn row_with_grant_calls(&self, rows: &LedgerRows) -> Option<LedgerRow> {
+        self.grant_calls.as_ref()?;
+        let stored = rows.get(&PERMISSIONS).cloned();
+        let is_stored = stored.is_some();
+        let row = self.with_grant_calls(stored.unwrap_or_else(|| {
+            let now = self.context.clock.now();
+            LedgerRow::new(PERMISSIONS, SubjectState::OutOfSync, now)
+        }));
+        (is_stored || !row.grant_calls.is_empty()).then_some(row)
     }
 
     /// Records the pairings that this session itself has written.
