@@ -537,3 +537,55 @@ fn a_failed_revoke_in_a_batch_takes_nothing_from_a_table_that_somebody_else_made
     harness.deliver(&events).unwrap();
     assert!(is_granted());
 }
+
+/// A run is about to create an LF-Tag and an administrator, and goes on after another run that finds neither
+/// Region to have them. What it makes is Twinlake's, and goes once the primary lacks it.
+#[test]
+fn what_a_run_is_about_to_create_stays_managed_whatever_another_run_finds() {
+    let mut is_made = [0; 2];
+    for call_index in 0.. {
+        let harness = TestHarness::new(policy("data-lake-settings = \"merge\""));
+        create_database(&harness, "sales");
+        create_table(&harness, PRIMARY, "sales", "orders");
+        let keep = json!({"TagKey": "keep", "TagValues": ["yes"]});
+        call(&harness, PRIMARY, "CreateLFTag", keep);
+        let put_admins = |names: &[&str]| {
+            let principals = names
+                .iter()
+                .map(|name| json!({"DataLakePrincipalIdentifier": name}));
+            let admins: Vec<Value> = principals.collect();
+            let settings = json!({"DataLakeSettings": {"DataLakeAdmins": admins}});
+            call(&harness, PRIMARY, "PutDataLakeSettings", settings);
+        };
+        let newcomer = "arn:aws:iam::111122223333:role/Newcomer";
+        put_admins(&[TWINLAKE_ROLE, ADMIN_ROLE]);
+        harness.settle();
+        put_admins(&[TWINLAKE_ROLE, ADMIN_ROLE, newcomer]);
+        let tag = json!({"TagKey": "class", "TagValues": ["secret"]});
+        call(&harness, PRIMARY, "CreateLFTag", tag);
+        let has = |text: &str| {
+            let standby = equality_oracle::contents(&harness.sim.state(), STANDBY);
+            format!("{standby:?}").contains(text)
+        };
+        let (_, meanwhile) = resync_interrupted(&harness, call_index, || {
+            let are_missing = [!has("secret"), !has("Newcomer")];
+            call(&harness, PRIMARY, "DeleteLFTag", json!({"TagKey": "class"}));
+            put_admins(&[TWINLAKE_ROLE, ADMIN_ROLE]);
+            harness.resync().unwrap();
+            are_missing
+        });
+        let Some(are_missing) = meanwhile else {
+            break;
+        };
+        for (count, is_missing) in is_made.iter_mut().zip(are_missing) {
+            *count += usize::from(is_missing);
+        }
+        for _ in 0..2 {
+            harness.sim.state().advance_secs(3_600);
+            harness.resync().unwrap();
+        }
+        let left = [has("secret"), has("Newcomer")];
+        assert_eq!(left, [false; 2], "before call {call_index}");
+    }
+    assert!(is_made.iter().all(|count| *count > 1), "{is_made:?}");
+}

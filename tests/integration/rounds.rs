@@ -245,7 +245,7 @@ fn what_goes_first_while_the_lease_is_held_has_as_many_attempts_as_rounds() {
         let harness = harness_with_two_changes();
         let grant = policy_grant("Bob", &[("class", "secret")]);
         call(&harness, PRIMARY, "GrantPermissions", grant);
-        harness.sim.state().set_call_time(1);
+        harness.sim.state().set_max_yields_per_call(1);
         fail_until_the_last_round(&harness, "RevokePermissions");
         let lease = LfTagLeaseOfRun::default();
         let context = Context {

@@ -575,7 +575,7 @@ ITEM_ATTRIBUTES = {
     "query_rows": {"body", "version"},
     "query": {"body", "version"},
     "frozen_grants": {"body", "version"},
-    "managed_keys": {"managed_keys"},
+    "managed_keys": {"managed_keys", "version"},
     "source_locations": {"database", "table"},
     "resync_runs": {"started_at", "outstanding_parts", "has_unread_part", "expires_at"},
     "partition_scans": {"last_scan_at", "next_scan_at", "expires_at"},

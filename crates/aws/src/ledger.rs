@@ -11,7 +11,7 @@
 //! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions` |
 //! | `rows#catalog` | `catalog` | the row of the catalog: `body`, `version` |
 //! | `rows#lakeformation` | LF SUBJECT | its row, without managed keys: `body`, `version` |
-//! | `managed_keys` | LF SUBJECT | the managed keys of its row: `managed_keys` (string set) |
+//! | `managed_keys` | LF SUBJECT | the managed keys of its row: `managed_keys` (string set), `version` |
 //! | `rows#databases` | DATABASE | the row of a database: `body`, `version` |
 //! | `rows#tables#DATABASE` | TABLE | the row of a table: `body`, `version` |
 //! | `rows#tables#DATABASE` | U+0001 FUNCTION | the row of a function: `body`, `version` |
@@ -40,9 +40,8 @@
 //!
 //! SECOND and MINUTE are seconds and minutes since the Unix epoch, HOUR the text of an hour; all sort by time. `body` is
 //! JSON. Source locations are those of the primary's tables. Partition scans are those that events
-//! requested. Managed keys have an item of their own, so that concurrent writers add and remove
-//! single keys. It may exist before the row: items that are about to be created are recorded there
-//! first.
+//! requested. Managed keys have an item of their own, since they may be many. It may exist before the row: items that are
+//! about to be created are recorded there first. It is never deleted.
 //!
 //! Every item has `format`, the version of its layout; an item of a higher one is refused.
 //!
@@ -233,21 +232,22 @@ impl Ledger for DynamoLedger {
             };
             // What was about to be created is recorded before the subject has a row.
             let row = rows.entry(Subject::LakeFormation(lf_subject));
-            row.or_insert_with(|| LedgerRow::of_managed_keys(lf_subject, BTreeSet::new()))
-                .managed_keys = parse_managed_keys(item);
+            let row =
+                row.or_insert_with(|| LedgerRow::of_managed_keys(lf_subject, BTreeSet::new()));
+            row.managed_keys = parse_managed_keys(item);
+            let version = number_attribute(item, "version");
+            row.managed_keys_version = version.and_then(|version| u64::try_from(version).ok());
         }
         Ok(rows)
     }
 
-    async fn update_managed_keys(
+    async fn put_managed_keys(
         &self,
         lf_subject: LfSubject,
-        added: &BTreeSet<String>,
-        removed: &BTreeSet<String>,
-    ) -> Result<(), CallError> {
-        self.update_managed_key_set(lf_subject, "ADD #m :m", added)
-            .await?;
-        self.update_managed_key_set(lf_subject, "DELETE #m :m", removed)
+        keys: &BTreeSet<String>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        self.put_managed_key_item(lf_subject, keys, expected_version)
             .await
     }
 

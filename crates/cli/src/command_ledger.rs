@@ -175,13 +175,13 @@ impl Ledger for CommandLedger {
         each_store!(self, ledger => ledger.rows_in_database(database).await)
     }
 
-    async fn update_managed_keys(
+    async fn put_managed_keys(
         &self,
         subject: LfSubject,
-        added: &BTreeSet<String>,
-        removed: &BTreeSet<String>,
-    ) -> Result<(), CallError> {
-        each_store!(self, ledger => ledger.update_managed_keys(subject, added, removed).await)
+        keys: &BTreeSet<String>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        each_store!(self, ledger => ledger.put_managed_keys(subject, keys, expected_version).await)
     }
 
     async fn put_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {

@@ -5,7 +5,10 @@ mod item_keys;
 mod lf_tag_lease;
 mod pending_objects;
 
-pub use item_keys::{admin_key, item_intent, managed_item_key, read_only_admin_key};
+pub use item_keys::{
+    admin_intent, admin_key, dated_intent, has_item_intent, intended_item, item_intent,
+    item_under_way, managed_item_key, read_only_admin_key,
+};
 pub use lf_tag_lease::{EarlierHolder, LfTagLease};
 pub use pending_objects::{
     ExpectedReplica, MAX_SAMPLES_PER_REASON, MissingObjects, PendingObjects,
@@ -260,6 +263,9 @@ pub struct LedgerRow {
     /// ([`item_intent`]) of items that were about to be created.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub managed_keys: BTreeSet<String>,
+    /// The version of `managed_keys`: they are written apart from the rest of the row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_keys_version: Option<u64>,
     /// Of the Lake Formation permissions: when events say that grants were made and revoked which the primary
     /// lists, and might list after their revoke.
     #[serde(
@@ -384,6 +390,7 @@ impl LedgerRow {
             history: Vec::new(),
             partitions: 0,
             managed_keys: BTreeSet::new(),
+            managed_keys_version: None,
             grant_calls: BTreeMap::new(),
         }
     }

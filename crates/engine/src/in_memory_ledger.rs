@@ -5,7 +5,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use crate::ports::{ConditionalWrites, Ledger, StatCounters, next_version};
+use crate::ports::{ConditionalWrites, Ledger, StatCounters, next_kept_version, next_version};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -236,19 +236,22 @@ impl Ledger for InMemoryLedger {
         Ok(self.rows_where(|subject| subject.database() == Some(database)))
     }
 
-    async fn update_managed_keys(
+    async fn put_managed_keys(
         &self,
         lf_subject: LfSubject,
-        added: &BTreeSet<String>,
-        removed: &BTreeSet<String>,
-    ) -> Result<(), CallError> {
+        keys: &BTreeSet<String>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
         let subject = Subject::LakeFormation(lf_subject);
         let mut contents = self.lock();
         let row = contents.rows.entry(subject.clone());
         let row = row.or_insert_with(|| LedgerRow::of_managed_keys(lf_subject, BTreeSet::new()));
-        row.managed_keys.extend(added.iter().cloned());
-        row.managed_keys.retain(|key| !removed.contains(key));
-        Ok(())
+        let is_expected = row.managed_keys_version == expected_version;
+        if is_expected {
+            row.managed_keys.clone_from(keys);
+            row.managed_keys_version = Some(next_kept_version(expected_version));
+        }
+        Ok(is_expected)
     }
 
     async fn put_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
@@ -260,13 +263,9 @@ impl Ledger for InMemoryLedger {
                 changed.insert(row.subject.clone());
                 continue;
             }
-            let managed_keys = stored
-                .map(|stored| stored.managed_keys.clone())
-                .unwrap_or_default();
             let row = LedgerRow {
                 version: Some(row.next_version()),
-                managed_keys,
-                ..row.clone()
+                ..row.clone().with_managed_keys_of(stored)
             };
             contents.rows.insert(row.subject.clone(), row);
         }
@@ -279,7 +278,13 @@ impl Ledger for InMemoryLedger {
         for row in rows {
             let stored = contents.rows.get(&row.subject);
             match stored.and_then(|stored| stored.version) == row.version {
-                true => drop(contents.rows.remove(&row.subject)),
+                true => {
+                    let removed = contents.rows.remove(&row.subject);
+                    let kept = removed.as_ref().and_then(LedgerRow::managed_keys_only);
+                    contents
+                        .rows
+                        .extend(kept.map(|kept| (kept.subject.clone(), kept)));
+                }
                 false => drop(changed.insert(row.subject.clone())),
             }
         }

@@ -7,6 +7,7 @@ mod fresh_reads;
 pub(crate) mod grant_listing;
 mod intents;
 mod lf_tag_lease;
+mod managed_keys;
 mod open_reasons;
 mod paging;
 mod problems;

@@ -6,7 +6,8 @@ use crate::ports::{ConditionalWrites, Ledger, StatsStore};
 use std::collections::BTreeSet;
 use twinlake_core::ledger::{DeletionLog, LfTagLease, PendingObjects};
 use twinlake_core::{
-    CallError, CallErrorKind, Incident, LedgerRow, Subject, SubjectState, TableId, Timestamp,
+    CallError, CallErrorKind, Incident, LedgerRow, LfSubject, Subject, SubjectState, TableId,
+    Timestamp,
 };
 
 /// The maximum number of attempts. Of the writers that compete in one round, one succeeds; the
@@ -180,6 +181,44 @@ impl<L: Ledger> VersionedItem for LfTagLeaseItem<'_, L> {
         let none = LfTagLease::default();
         let lease = value.unwrap_or(&none);
         self.ledger.put_lf_tag_lease(lease, expected_version).await
+    }
+
+    async fn wait_after_conflict(&self, attempt: u32) {
+        ConditionalWrites::wait_after_conflict(self.ledger, attempt).await;
+    }
+}
+
+/// The managed keys of a Lake Formation subject.
+pub(crate) struct ManagedKeysItem<'a, L> {
+    pub(crate) ledger: &'a L,
+    pub(crate) lf_subject: LfSubject,
+}
+
+impl<L: Ledger> VersionedItem for ManagedKeysItem<'_, L> {
+    type Value = BTreeSet<String>;
+
+    fn description(&self) -> String {
+        format!("the managed keys of {}", self.lf_subject)
+    }
+
+    async fn read(&self) -> Result<Option<(BTreeSet<String>, u64)>, CallError> {
+        let subject = Subject::LakeFormation(self.lf_subject);
+        let subjects = BTreeSet::from([subject.clone()]);
+        let row = self.ledger.rows(&subjects).await?.remove(&subject);
+        let stored = row.map(|row| (row.managed_keys_version, row.managed_keys));
+        Ok(stored.and_then(|(version, keys)| Some((keys, version?))))
+    }
+
+    async fn write(
+        &self,
+        value: Option<&BTreeSet<String>>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let none = BTreeSet::new();
+        let (ledger, keys) = (self.ledger, value.unwrap_or(&none));
+        ledger
+            .put_managed_keys(self.lf_subject, keys, expected_version)
+            .await
     }
 
     async fn wait_after_conflict(&self, attempt: u32) {

@@ -303,7 +303,9 @@ fn check_epoch(epoch: Epoch, wanted: &Wanted) -> bool {
             |_, has_refusal| has_refusal,
         ));
     }
-    for (handlers, changes, failures, is_standby_stale) in wanted.of("late-listing", LATE_LISTING_BOUNDS) {
+    for (handlers, changes, failures, is_standby_stale) in
+        wanted.of("late-listing", LATE_LISTING_BOUNDS)
+    {
         let bounds = LateListingBounds {
             handlers,
             changes,

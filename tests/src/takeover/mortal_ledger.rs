@@ -203,7 +203,7 @@ impl Ledger for MortalLedger {
         rows(subjects: &BTreeSet<Subject>) -> LedgerRows;
         database_rows() -> LedgerRows;
         rows_in_database(database: &Name) -> LedgerRows;
-        update_managed_keys(subject: LfSubject, added: &BTreeSet<String>, removed: &BTreeSet<String>) -> ();
+        put_managed_keys(subject: LfSubject, keys: &BTreeSet<String>, expected_version: Option<u64>) -> bool;
         paired_counts() -> ObjectCounts;
         put_paired_counts(counts: &ObjectCounts) -> ();
         lf_tag_lease() -> Option<(LfTagLease, u64)>;

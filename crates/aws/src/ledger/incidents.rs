@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use twinlake_core::ledger::format;
 use twinlake_core::{CallError, Incident};
-use twinlake_engine::ports::next_version;
+use twinlake_engine::ports::{next_kept_version, next_version};
 
 /// Retention of an incident after it was last found.
 const RETENTION_SECS: i64 = 14 * DAY_SECS;
@@ -101,7 +101,7 @@ impl DynamoLedger {
     ) -> Result<bool, CallError> {
         let body = serde_json::to_string(record).unwrap_or_default();
         let fields = [("body", string_value(&body))];
-        let next = expected_version.map_or(0, |version| version + 1);
+        let next = next_kept_version(expected_version);
         self.put_version("meta", key, &fields, (expected_version, next))
             .await
     }
@@ -334,6 +334,42 @@ mod tests {
         assert_eq!(alert.kind, AlertKind::ReadFailed);
         assert!(alert.action.contains(command), "{}", alert.action);
         assert_eq!(ledger.incidents().await, Ok(BTreeMap::new()));
+    }
+
+    /// What a run decides from managed keys that it read before another one wrote them, it does not write.
+    #[tokio::test]
+    async fn managed_keys_are_written_by_one_call_on_the_condition_of_their_version() {
+        use twinlake_core::LfSubject;
+
+        let table = OneItemTable::default();
+        let ledger = ledger_on(&table);
+        let put = async |keys: &[&str], expected| {
+            let keys = keys.iter().map(|&key| key.to_owned()).collect();
+            let put = ledger.put_managed_keys(LfSubject::LfTags, &keys, expected);
+            put.await.unwrap()
+        };
+        assert!(put(&["a", "b"], None).await);
+        assert!(!put(&["c"], None).await);
+        assert!(put(&["b", "c"], Some(0)).await);
+        assert!(!put(&["a"], Some(0)).await);
+        let stored = || table.0.lock().unwrap().clone().unwrap();
+        assert_eq!(stored()["managed_keys"], json!({"SS": ["b", "c"]}));
+        // DynamoDB has no empty set, and the item keeps its version.
+        assert!(put(&[], Some(1)).await);
+        assert_eq!(stored().get("managed_keys"), None);
+        assert_eq!(table.version(), Some(2));
+        // An item of an earlier version of Twinlake has none.
+        table
+            .0
+            .lock()
+            .unwrap()
+            .as_mut()
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove("version");
+        assert!(put(&["d"], None).await);
+        assert_eq!(table.version(), Some(0));
     }
 
     /// It was read as none: whoever expects none must not be refused for ever.

@@ -13,6 +13,7 @@ use twinlake_core::ledger::{
     LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, format,
 };
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, LfSubject, Subject, Timestamp};
+use twinlake_engine::ports::next_kept_version;
 
 /// Items per `BatchWriteItem` call (DynamoDB's limit).
 const MAX_ITEMS_PER_WRITE: usize = 25;
@@ -93,32 +94,23 @@ pub(super) fn parse_managed_keys(item: &Item) -> BTreeSet<String> {
 }
 
 impl DynamoLedger {
-    /// Adds keys to the set of managed keys, or removes them, without affecting the others.
-    /// `add_or_delete_clause` is the clause of the update expression that does it: `#m` stands for
-    /// the set, `:m` for the keys.
-    pub(super) async fn update_managed_key_set(
+    /// Stores the managed keys of a subject if they still have the expected version. DynamoDB has no empty set.
+    pub(super) async fn put_managed_key_item(
         &self,
         lf_subject: LfSubject,
-        add_or_delete_clause: &str,
         keys: &BTreeSet<String>,
-    ) -> Result<(), CallError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let keys = AttributeValue::Ss(keys.iter().cloned().collect());
-        let call = self.client.update_item().table_name(&self.table);
-        let call = call
-            .key("pk", string_value(MANAGED_KEYS))
-            .key("sk", string_value(lf_subject_key(lf_subject)))
-            .update_expression(format!("{add_or_delete_clause} SET #f = :f"))
-            .expression_attribute_names("#m", MANAGED_KEYS)
-            .expression_attribute_names("#f", FORMAT)
-            .expression_attribute_values(":m", keys)
-            .expression_attribute_values(":f", number_value(format::LEDGER));
-        let response = call.send().await;
-        response
-            .map(drop)
-            .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let stored = AttributeValue::Ss(keys.iter().cloned().collect());
+        let fields = (!keys.is_empty()).then_some((MANAGED_KEYS, stored));
+        let next = next_kept_version(expected_version);
+        self.put_version(
+            MANAGED_KEYS,
+            lf_subject_key(lf_subject),
+            fields.as_slice(),
+            (expected_version, next),
+        )
+        .await
     }
 
     /// The error for an item that is not a valid `what`. Nobody but Twinlake writes items.

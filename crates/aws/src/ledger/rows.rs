@@ -19,8 +19,7 @@ impl DynamoLedger {
         // The version is an attribute, and managed keys are stored in an item of their own.
         let stored = LedgerRow {
             version: None,
-            managed_keys: BTreeSet::new(),
-            ..row.clone()
+            ..row.clone().with_managed_keys_of(None)
         };
         let body = serde_json::to_string(&stored).unwrap_or_default();
         let mut fields = vec![("body", string_value(&body))];

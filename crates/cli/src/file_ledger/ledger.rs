@@ -13,7 +13,7 @@ use twinlake_core::ledger::{
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
 use twinlake_engine::Ledger;
-use twinlake_engine::ports::{ConditionalWrites, DocumentStore};
+use twinlake_engine::ports::{ConditionalWrites, DocumentStore, next_kept_version};
 
 /// Methods that read what a ledger has once.
 macro_rules! kept_in_memory {
@@ -124,22 +124,25 @@ impl Ledger for FileLedger {
         })
     }
 
-    async fn update_managed_keys(
+    async fn put_managed_keys(
         &self,
         lf_subject: LfSubject,
-        added: &BTreeSet<String>,
-        removed: &BTreeSet<String>,
-    ) -> Result<(), CallError> {
+        keys: &BTreeSet<String>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
         let subject = Subject::LakeFormation(lf_subject);
-        self.write("update_managed_keys", |transaction| {
+        self.write("put_managed_keys", |transaction| {
             let mut rows = transaction.open_table(ROWS)?;
             let stored = row_at(&rows, row_key(&subject))?;
             let mut row =
                 stored.unwrap_or_else(|| LedgerRow::of_managed_keys(lf_subject, BTreeSet::new()));
-            row.managed_keys.extend(added.iter().cloned());
-            row.managed_keys.retain(|key| !removed.contains(key));
+            if row.managed_keys_version != expected_version {
+                return Ok(false);
+            }
+            row.managed_keys.clone_from(keys);
+            row.managed_keys_version = Some(next_kept_version(expected_version));
             rows.insert(row_key(&subject), serde_json::to_string(&row)?.as_str())?;
-            Ok(())
+            Ok(true)
         })
     }
 
@@ -150,17 +153,14 @@ impl Ledger for FileLedger {
             for row in rows {
                 let key = row_key(&row.subject);
                 let stored = row_at(&table, key)?;
-                let (version, managed_keys) = stored
-                    .map(|stored| (stored.version, stored.managed_keys))
-                    .unwrap_or_default();
+                let version = stored.as_ref().and_then(|stored| stored.version);
                 if version != row.version {
                     changed.insert(row.subject.clone());
                     continue;
                 }
                 let row = LedgerRow {
                     version: Some(row.next_version()),
-                    managed_keys,
-                    ..row.clone()
+                    ..row.clone().with_managed_keys_of(stored.as_ref())
                 };
                 table.insert(key, serde_json::to_string(&row)?.as_str())?;
             }
@@ -175,9 +175,15 @@ impl Ledger for FileLedger {
             for row in rows {
                 let key = row_key(&row.subject);
                 let stored = row_at(&table, key)?;
-                match stored.and_then(|stored| stored.version) == row.version {
-                    true => drop(table.remove(key)?),
-                    false => drop(changed.insert(row.subject.clone())),
+                if stored.as_ref().and_then(|stored| stored.version) != row.version {
+                    changed.insert(row.subject.clone());
+                    continue;
+                }
+                match stored.and_then(|stored| stored.managed_keys_only()) {
+                    Some(kept) => {
+                        drop(table.insert(key, serde_json::to_string(&kept)?.as_str())?);
+                    }
+                    None => drop(table.remove(key)?),
                 }
             }
             Ok(changed)

@@ -67,16 +67,15 @@ async fn exercise<L: Ledger + StatsStore + DocumentStore>(ledger: &L) -> Vec<Str
     let keys = |text: &str| BTreeSet::from([text.to_owned()]);
     let none = BTreeSet::new();
     for lf_subject in [LfSubject::LfTags, LfSubject::Settings] {
+        note(&ledger.put_managed_keys(lf_subject, &keys("k"), None).await);
         note(
             &ledger
-                .update_managed_keys(lf_subject, &keys("k"), &none)
+                .put_managed_keys(lf_subject, &keys("l"), Some(0))
                 .await,
         );
-        note(
-            &ledger
-                .update_managed_keys(lf_subject, &keys("l"), &keys("k"))
-                .await,
-        );
+        // Another writer, which rests on what it read before.
+        note(&ledger.put_managed_keys(lf_subject, &none, Some(0)).await);
+        note(&ledger.put_managed_keys(lf_subject, &none, None).await);
     }
     let all = ledger
         .rows(&subjects.iter().cloned().collect())

@@ -6,7 +6,6 @@ use crate::failover::freeze::copy_to_former;
 use crate::observe::count_paired;
 use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
 use crate::query::hand_over_rows;
-use std::collections::BTreeSet;
 use twinlake_core::failover::{AcceptedDivergence, EpochRecord, FailoverJournal, FailoverStep};
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::render::counted;
@@ -257,11 +256,11 @@ async fn write_rows<L: Ledger>(
     refused.extend(ledger.delete_rows(&databases).await?);
     refused.extend(ledger.put_rows(&rows).await?);
     for (subject, row) in &stored {
-        update_keys(ledger, subject, &row.managed_keys, wanted.get(subject)).await?;
+        refused.extend(update_keys(ledger, subject, Some(row), wanted.get(subject)).await?);
     }
     for (subject, row) in wanted {
         if !stored.contains_key(subject) {
-            update_keys(ledger, subject, &BTreeSet::new(), Some(row)).await?;
+            refused.extend(update_keys(ledger, subject, None, Some(row)).await?);
         }
     }
     match refused.is_empty() {
@@ -270,24 +269,25 @@ async fn write_rows<L: Ledger>(
     }
 }
 
+/// Makes the managed keys of a subject equal to those of a row. Returns the subject if another run changed them.
 async fn update_keys<L: Ledger>(
     ledger: &L,
     subject: &Subject,
-    stored: &BTreeSet<String>,
+    stored: Option<&LedgerRow>,
     wanted: Option<&LedgerRow>,
-) -> Result<(), CallError> {
+) -> Result<Option<Subject>, CallError> {
     let Subject::LakeFormation(lf_subject) = subject else {
-        return Ok(());
+        return Ok(None);
     };
-    let wanted = wanted
-        .map(|row| row.managed_keys.clone())
-        .unwrap_or_default();
-    let added: BTreeSet<String> = wanted.difference(stored).cloned().collect();
-    let removed: BTreeSet<String> = stored.difference(&wanted).cloned().collect();
-    if added.is_empty() && removed.is_empty() {
-        return Ok(());
+    let keys =
+        |row: Option<&LedgerRow>| row.map(|row| row.managed_keys.clone()).unwrap_or_default();
+    let wanted = keys(wanted);
+    if wanted == keys(stored) {
+        return Ok(None);
     }
-    ledger
-        .update_managed_keys(*lf_subject, &added, &removed)
-        .await
+    let version = stored.and_then(|stored| stored.managed_keys_version);
+    let is_written = ledger
+        .put_managed_keys(*lf_subject, &wanted, version)
+        .await?;
+    Ok((!is_written).then(|| subject.clone()))
 }

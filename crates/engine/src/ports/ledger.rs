@@ -29,6 +29,12 @@ pub fn next_version(expected: Option<u64>) -> u64 {
     expected.map_or_else(first, |version| version + 1)
 }
 
+/// The same of an item that is never deleted: its versions begin at 0.
+#[must_use]
+pub fn next_kept_version(expected: Option<u64>) -> u64 {
+    expected.map_or(0, |version| version + 1)
+}
+
 /// JSON documents in the ledger, by family and id, each with a version.
 pub trait DocumentStore: ConditionalWrites {
     /// The documents of a family with their versions.
@@ -126,20 +132,20 @@ pub trait Ledger: DocumentStore {
     /// The ledger cannot be reached.
     async fn rows_in_database(&self, database: &Name) -> Result<LedgerRows, CallError>;
 
-    /// Adds and removes keys of paired items in the row of a Lake Formation subject. Several
-    /// handlers may do so at once: a handler removes only the keys in `removed`, so it never
-    /// removes a key that another handler has just added.
+    /// Replaces the keys of paired items in the row of a Lake Formation subject, on the condition that they still
+    /// have this version ([`LedgerRow::managed_keys_version`]), where `None` expects that they were never stored.
+    /// Returns whether it did. They are never deleted.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn update_managed_keys(
+    async fn put_managed_keys(
         &self,
         subject: LfSubject,
-        added: &BTreeSet<String>,
-        removed: &BTreeSet<String>,
-    ) -> Result<(), CallError>;
+        keys: &BTreeSet<String>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
 
-    /// Stores rows. Each replaces the row of its subject except `managed_keys`, on the condition
+    /// Stores rows. Each replaces the row of its subject except its managed keys, on the condition
     /// that the stored row still has [`LedgerRow::version`]; then the stored version is
     /// [`LedgerRow::next_version`]. Returns the subjects whose row another run changed; their
     /// rows are not written.

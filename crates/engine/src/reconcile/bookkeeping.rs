@@ -14,9 +14,7 @@ use twinlake_core::ledger::{Intent, LedgerRows, Pairing};
 use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE, subject_of_grant};
 use twinlake_core::snapshot::Observation;
-use twinlake_core::{
-    CallError, LedgerRow, LfSubject, Plan, Scope, Subject, SubjectState, Timestamp,
-};
+use twinlake_core::{CallError, LedgerRow, Plan, Scope, Subject, SubjectState, Timestamp};
 
 /// Why a subject is reconciled again whose row another run has changed.
 const CONCURRENT_CHANGE: &str = "another run reconciled it at the same time";
@@ -133,8 +131,8 @@ impl<'a, E: Environment> Session<'a, E> {
                 gone.extend(old);
                 continue;
             }
-            self.record_managed_keys(subject, subject_outcome).await?;
-            let is_outdated = self.is_of_older_object(subject_outcome, old);
+            let is_outdated = !self.record_managed_keys(subject, subject_outcome).await?
+                || self.is_of_older_object(subject_outcome, old);
             let mut row = match is_outdated {
                 true => self.new_row(subject, old, &self.outdated(subject, subject_outcome), None),
                 false => self.new_row(subject, old, subject_outcome, problems.get(subject)),
@@ -351,44 +349,6 @@ impl<'a, E: Environment> Session<'a, E> {
         }
     }
 
-    /// Adds and removes keys of paired items in the row of a Lake Formation subject.
-    async fn record_managed_keys(
-        &self,
-        subject: &Subject,
-        subject_outcome: &SubjectOutcome,
-    ) -> Result<(), CallError> {
-        let (Subject::LakeFormation(lf_subject), Some(managed)) =
-            (subject, &subject_outcome.managed_keys)
-        else {
-            return Ok(());
-        };
-        let stored = self.stored_managed_keys.get(lf_subject);
-        let known = stored.cloned().unwrap_or_default();
-        let mut added: BTreeSet<String> = managed.difference(&known).cloned().collect();
-        if let Some(existing) = self.keys_of_all_items_in_standby(*lf_subject) {
-            // An item that could not be created is not managed: whoever creates it later owns it.
-            added.retain(|key| existing.contains(key));
-        }
-        // The intents of this session may have led to items that it has not seen yet.
-        let removed = known.difference(managed);
-        let removed = removed.filter(|key| !self.item_intents.contains(*key));
-        let mut removed: BTreeSet<String> = removed.cloned().collect();
-        if *lf_subject == LfSubject::Settings
-            && let Some(existing) = self.keys_of_all_items_in_standby(*lf_subject)
-        {
-            // The settings are read after each write: an administrator that they lack was not added,
-            // and whoever adds it later owns it.
-            removed.extend(known.difference(&existing).cloned());
-        }
-        if added.is_empty() && removed.is_empty() {
-            return Ok(());
-        }
-        self.context
-            .ledger
-            .update_managed_keys(*lf_subject, &added, &removed)
-            .await
-    }
-
     /// Returns the row of a subject after the session.
     fn new_row(
         &self,
@@ -551,8 +511,7 @@ fn row_of(
             .clone()
             .or_else(|| old.and_then(|old| old.table_default.clone())),
         partitions: old.map_or(0, |old| old.partitions),
-        managed_keys: old.map(|old| old.managed_keys.clone()).unwrap_or_default(),
         grant_calls: old.map(|old| old.grant_calls.clone()).unwrap_or_default(),
-        ..LedgerRow::new(subject.clone(), state, now)
+        ..LedgerRow::new(subject.clone(), state, now).with_managed_keys_of(old)
     }
 }

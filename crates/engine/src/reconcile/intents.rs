@@ -9,11 +9,12 @@
 
 use super::paging::deferred_reason;
 use super::session::Session;
-use crate::ports::{Clock, Environment, Ledger};
+use crate::ports::{Clock, Environment, Ledger, next_kept_version};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Comparable as _, MaybeLink as _, digest};
 use twinlake_core::ledger::{
-    LedgerRows, Pairing, admin_key, item_intent, managed_item_key, read_only_admin_key,
+    LedgerRows, Pairing, admin_intent, admin_key, dated_intent, has_item_intent, item_intent,
+    managed_item_key, read_only_admin_key,
 };
 use twinlake_core::scope::Facet;
 use twinlake_core::snapshot::{Attachments, Observation};
@@ -32,11 +33,17 @@ impl<E: Environment> Session<'_, E> {
         approved: &ApprovedPlan,
     ) -> Result<bool, CallError> {
         for (lf_subject, added) in self.intended_items(approved) {
-            self.item_intents.extend(added.iter().cloned());
+            let own = self.item_intents.entry(lf_subject).or_default();
+            own.extend(added.iter().cloned());
+            let stored = self.stored_managed_keys.get(&lf_subject);
+            let (mut keys, version) = stored.cloned().unwrap_or_default();
+            keys.extend(added);
             let ledger = self.context.ledger;
-            ledger
-                .update_managed_keys(lf_subject, &added, &BTreeSet::new())
-                .await?;
+            if !ledger.put_managed_keys(lf_subject, &keys, version).await? {
+                return Ok(false);
+            }
+            let stored = (keys, Some(next_kept_version(version)));
+            self.stored_managed_keys.insert(lf_subject, stored);
         }
         let creations = approved.steps().iter().filter_map(|step| {
             let digest = digest_of_creation(step)?;
@@ -127,6 +134,7 @@ impl<E: Environment> Session<'_, E> {
 
     /// The managed keys and intents of the items that the plan creates.
     fn intended_items(&self, approved: &ApprovedPlan) -> BTreeMap<LfSubject, BTreeSet<String>> {
+        let now = self.context.clock.now();
         let mut intended: BTreeMap<LfSubject, BTreeSet<String>> = BTreeMap::new();
         for step in approved.steps() {
             if let Step::PutAttachment {
@@ -138,7 +146,7 @@ impl<E: Environment> Session<'_, E> {
                 let existing = self.items_in_standby(*lf_subject);
                 if existing.is_some_and(|existing| !existing.contains_key(&attachment.key())) {
                     let added = intended.entry(*lf_subject).or_default();
-                    added.insert(item_intent(attachment));
+                    added.insert(dated_intent(&item_intent(attachment), now));
                 }
             }
             if let Step::PutSettings {
@@ -149,6 +157,7 @@ impl<E: Environment> Session<'_, E> {
             {
                 let read_only = added_read_only_admins.iter().map(read_only_admin_key);
                 let added = added_admins.iter().map(admin_key).chain(read_only);
+                let added = added.map(|key| dated_intent(&admin_intent(&key), now));
                 intended
                     .entry(LfSubject::Settings)
                     .or_default()
@@ -265,7 +274,8 @@ impl<E: Environment> Session<'_, E> {
         }
     }
 
-    /// Adds to the managed keys of the rows those of items that have the content of an intent.
+    /// Adds to the managed keys of the rows those of items that have the content of an intent, and what this
+    /// session was about to create, even if another run has overwritten the intent meanwhile.
     pub(super) fn recognize_intended_items(&mut self, rows: &mut LedgerRows) {
         self.stored_managed_keys.clear();
         for (subject, row) in rows.iter_mut() {
@@ -273,13 +283,29 @@ impl<E: Environment> Session<'_, E> {
                 continue;
             };
             let stored = row.managed_keys.clone();
+            let mut known = stored.clone();
+            known.extend(
+                self.item_intents
+                    .get(lf_subject)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
             let items = self.items_in_standby(*lf_subject);
             for (key, observed) in items.into_iter().flatten() {
-                if stored.contains(&item_intent(&observed.attachment)) {
+                if has_item_intent(&known, &item_intent(&observed.attachment)) {
                     row.managed_keys.insert(managed_item_key(key));
                 }
             }
-            self.stored_managed_keys.insert(*lf_subject, stored);
+            if *lf_subject == LfSubject::Settings {
+                let existing = self.keys_of_all_items_in_standby(*lf_subject);
+                let mut existing = existing.unwrap_or_default();
+                existing.retain(|key| has_item_intent(&known, &admin_intent(key)));
+                row.managed_keys.extend(existing);
+            }
+            let version = row.managed_keys_version;
+            self.stored_managed_keys
+                .insert(*lf_subject, (stored, version));
         }
     }
 }

@@ -127,9 +127,9 @@ pub(super) struct Session<'a, E: Environment> {
     /// The pairings of objects that only an intent proves to be Twinlake's.
     pub(super) intended_pairings: BTreeMap<Subject, Pairing>,
     /// The intents of this session on items of Lake Formation subjects.
-    pub(super) item_intents: BTreeSet<String>,
-    /// The managed keys as they are stored; the rows also have those that intents prove.
-    pub(super) stored_managed_keys: BTreeMap<LfSubject, BTreeSet<String>>,
+    pub(super) item_intents: BTreeMap<LfSubject, BTreeSet<String>>,
+    /// The managed keys as they are stored, with their version; the rows also have those that intents prove.
+    pub(super) stored_managed_keys: BTreeMap<LfSubject, (BTreeSet<String>, Option<u64>)>,
 }
 
 impl<'a, E: Environment> Session<'a, E> {
@@ -208,7 +208,7 @@ impl<'a, E: Environment> Session<'a, E> {
             reread_databases: BTreeSet::new(),
             unstored_intents: BTreeSet::new(),
             intended_pairings: BTreeMap::new(),
-            item_intents: BTreeSet::new(),
+            item_intents: BTreeMap::new(),
             stored_managed_keys: BTreeMap::new(),
         })
     }
