@@ -151,7 +151,7 @@ mod tests {
         let entry = PutEventsResultEntry::builder;
         let accepted = [entry().event_id("e1").build()];
         assert_eq!(check_accepted("us-east-1", &accepted), Ok(()));
-        let throttled = entry().error_code("ThrottlingException");
+        let throttled = entry().error_code("X");
         for refused in [
             vec![],
             vec![entry().build()],

@@ -192,12 +192,13 @@ pub async fn undo_failover<L: Ledger, C: Clock>(
     Err(CallError::new(kind, "failover", "this Region", message).into())
 }
 
-/// Undoes a switchover that has not written its epoch, and grants again what it has revoked in the primary. It may be
-/// repeated.
+/// Undoes a switchover to `site` that has not written its epoch, and grants again what it has revoked in the primary. It
+/// may be repeated.
 ///
 /// # Errors
 /// There is none, or the epoch is written; or a call failed.
 pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
+    site: SiteId,
     clock: &C,
     frozen: &FrozenRegion<'_, W, L>,
 ) -> Result<UnfrozenGrants, FailoverError> {
@@ -206,7 +207,8 @@ pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
         // Whoever undid it may not have come to the grants.
         Err(FailoverError::NotUndone(UndoRefusal::NothingToUndo))
             if ledger.epoch().await? == frozen.terms.epoch
-                && !frozen.grants().await?.is_empty() => {}
+                && frozen.terms.epoch.standby() == site
+                && frozen.has_frozen().await? => {}
         undone => undone?,
     }
     Ok(frozen.unfreeze().await?)

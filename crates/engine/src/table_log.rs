@@ -69,12 +69,14 @@ impl<F: TableFiles, L: Ledger, C: Clock> Follower<'_, F, L, C> {
             return unread(reason, known);
         };
         let mut look = LogLook::new(self.files, self.held, location, is_late);
+        look.missing_before = known.missing.as_ref().map(|missing| missing.first.clone());
         let result = match table.format {
             LogFormat::Delta => look.look_at_delta(known).await,
             LogFormat::Hudi => look.look_at_hudi().await,
             LogFormat::SymlinkManifests => look.look_at_manifests(&map).await,
         };
         match result {
+            Ok(()) if look.is_partial => with_known(look.findings, known),
             Ok(()) => look.findings,
             // What was known may still hold.
             Err(error) => unread(error.to_string(), known),
@@ -108,6 +110,19 @@ impl<F: TableFiles, L: Ledger, C: Clock> Follower<'_, F, L, C> {
     }
 }
 
+/// What was found, and what was known before and may still hold, since not all of the log was looked at.
+fn with_known(found: LogFindings, known: &LogFindings) -> LogFindings {
+    let absolute = match found.absolute.count < known.absolute.count {
+        true => known.absolute.clone(),
+        false => found.absolute,
+    };
+    LogFindings {
+        missing: found.missing.or_else(|| known.missing.clone()),
+        absolute,
+        ..found
+    }
+}
+
 /// What is known if a log could not be looked at.
 fn unread(reason: String, known: &LogFindings) -> LogFindings {
     LogFindings {
@@ -124,8 +139,12 @@ fn after_look(
     now: Timestamp,
 ) -> (LogReplica, NextLook) {
     let before = before.filter(|log| log.is_of(table));
+    // A table that commits all the time always waits for its newest files. It is overdue once one file has been missing
+    // for long.
+    let first_of = |findings: &LogFindings| findings.missing.clone().map(|missing| missing.first);
+    let same_file = before.filter(|log| first_of(&log.findings) == first_of(&findings));
     let is_missing = findings.missing.is_some();
-    let since = is_missing.then(|| before.and_then(|log| log.since).unwrap_or(now));
+    let since = is_missing.then(|| same_file.and_then(|log| log.since).unwrap_or(now));
     let is_overdue = since.is_some_and(|since| since.plus_secs(OVERDUE_SECS) <= now);
     // What people are told rests on these; a first look that finds nothing changes nothing.
     let told = |findings: &LogFindings, is_overdue: bool| {
@@ -135,18 +154,20 @@ fn after_look(
             unread,
             checkpoint: _,
         } = findings;
-        (
-            missing.clone(),
-            absolute.clone(),
-            unread.clone(),
-            is_overdue,
-        )
+        let told = (missing.clone(), absolute.clone(), unread.clone());
+        (told, missing.is_some(), is_overdue)
     };
     let told_before = before.map(|log| told(&log.findings, log.is_overdue));
     let told_before = told_before.unwrap_or_else(|| told(&LogFindings::default(), false));
+    let told_now = told(&findings, is_overdue);
+    let is_as_before = (told_before.1, told_before.2) == (told_now.1, told_now.2);
+    // Counts change with each look while files arrive: they are told with the next look.
+    let was_just_looked_at = before.is_some_and(|log| {
+        let interval = i64::from(LOOK_INTERVAL_SECS);
+        log.looked_at.plus_secs(interval) > now
+    });
     let next = match since {
-        // The reconciliation that tells it finds the log due, since no message is in the queue.
-        _ if told_before != told(&findings, is_overdue) => NextLook::AtOnce,
+        _ if told_before != told_now && !(is_as_before && was_just_looked_at) => NextLook::AtOnce,
         None => NextLook::None,
         Some(since) if since.plus_secs(SLOW_LOOKS_AFTER_SECS) <= now => {
             NextLook::Later(SLOW_LOOK_INTERVAL_SECS)
@@ -170,7 +191,7 @@ fn after_look(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinlake_core::log_replica::MissingLoggedFiles;
+    use twinlake_core::log_replica::{AbsolutePaths, MissingLoggedFiles};
 
     fn table() -> LoggedTable {
         LoggedTable {
@@ -214,5 +235,49 @@ mod tests {
             (next, log.is_overdue, log.since),
             (NextLook::AtOnce, false, None)
         );
+    }
+
+    #[test]
+    fn files_that_arrive_one_after_the_other_are_not_overdue_and_are_looked_for_in_turn() {
+        let start = Timestamp::from_millis(0);
+        let (mut log, _) = after_look(None, &table(), missing(1), start);
+        for look in 1..=60 {
+            let findings = LogFindings {
+                missing: Some(MissingLoggedFiles {
+                    count: look % 7 + 1,
+                    first: format!("f{look}"),
+                }),
+                ..LogFindings::default()
+            };
+            let now = start.plus_secs(30 * i64::try_from(look).unwrap());
+            let next;
+            (log, next) = after_look(Some(&log), &table(), findings, now);
+            assert_eq!(
+                (next, log.since),
+                (NextLook::Later(LOOK_INTERVAL_SECS), Some(now))
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_known_stays_where_not_all_of_the_log_was_looked_at() {
+        let absolute = AbsolutePaths {
+            count: 1,
+            samples: vec!["s3://other/f".to_owned()],
+        };
+        let known = LogFindings {
+            absolute: absolute.clone(),
+            ..missing(2)
+        };
+        let partial = LogFindings {
+            unread: Some("it is denied".to_owned()),
+            ..LogFindings::default()
+        };
+        let found = with_known(partial.clone(), &known);
+        assert_eq!(
+            (&found.missing, &found.absolute),
+            (&known.missing, &absolute)
+        );
+        assert_eq!(found.unread, partial.unread);
     }
 }

@@ -235,7 +235,7 @@ async fn undo(
             own_roles: &no_roles,
         },
     };
-    let undone = undo_switchover(&SystemClock, &frozen).await;
+    let undone = undo_switchover(survivor.site, &SystemClock, &frozen).await;
     let undone = undone.map_err(cli_error)?;
     if undone.granted == 0 && undone.refused.is_empty() {
         output::print("The switchover is undone. It had changed nothing but its journal.");

@@ -13,6 +13,7 @@
 use crate::grant::{
     Grants, IAM_ALLOWED_PRINCIPALS, OwnRoles, Permission, PermissionGrant, Principal, Resource,
 };
+use crate::scope::may_stay_listed;
 use crate::topology::{Epoch, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +123,8 @@ pub enum UnstoppedReason {
     Ignored,
     /// The standby does not have the grant, so that nothing would keep it.
     NotInStandby,
+    /// Lake Formation may list the grant for days after its revoke (LF-07), so that nothing tells whether it is back.
+    ListedAfterRevoke,
 }
 
 impl fmt::Display for UnstoppedReason {
@@ -132,6 +135,9 @@ impl fmt::Display for UnstoppedReason {
             Self::Super => "it has ALL (Super), which Twinlake does not revoke",
             Self::Ignored => "the policy ignores it",
             Self::NotInStandby => "the standby does not have the grant",
+            Self::ListedAfterRevoke => {
+                "Lake Formation may list CREATE_DATABASE for days after its revoke"
+            }
         })
     }
 }
@@ -172,6 +178,8 @@ impl WriteAccess {
                 UnstoppedReason::Administrator
             } else if holds_all.contains(&(principal, &grant.resource)) {
                 UnstoppedReason::Super
+            } else if may_stay_listed(grant) {
+                UnstoppedReason::ListedAfterRevoke
             } else if !is_in_standby(grant, *grantable) {
                 UnstoppedReason::NotInStandby
             } else {

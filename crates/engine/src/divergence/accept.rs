@@ -2,7 +2,7 @@
 //! epoch. All of it is in the two ledgers; nothing is applied.
 
 use super::{Divergence, DivergenceContext, all_rows};
-use crate::failover::freeze::copy_to_former;
+use crate::failover::freeze::{copy_to_former, forget};
 use crate::observe::count_paired;
 use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
 use crate::query::hand_over_rows;
@@ -203,6 +203,9 @@ async fn finish_accepted<L: Ledger, C: Clock>(
 ) -> Result<(), CallError> {
     let (record, version) = ledger.epoch_record().await?.unzip();
     let record = record.unwrap_or_default();
+    // The former primary holds what is frozen in it.
+    let (former, epoch) = (record.epoch.standby(), record.epoch);
+    forget(ledger, |frozen| frozen.is_of_former_primary(former, epoch)).await?;
     let accepted = record.accepted.clone().map(|accepted| AcceptedDivergence {
         completed_at: Some(clock.now()),
         ..accepted

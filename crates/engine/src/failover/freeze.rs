@@ -4,13 +4,14 @@
 //! meanwhile, and that of the former primary what it does not get until it is the primary again. Both are the documents
 //! of the family [`FAMILY`]. Nothing is granted that they do not hold, and nothing that the Region lists anyway.
 
+use super::MAX_ATTEMPTS;
 use crate::grant_index::GrantIndex;
 use crate::observe::{GrantsToList, all_grants};
 use crate::ports::{
     DocumentStore, EntryResults, MAX_PERMISSIONS_PER_BATCH, ReadRegion, WriteRegion,
 };
 use futures_util::future::{join, join3};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use twinlake_core::catalog::digest;
 use twinlake_core::failover::{FrozenGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess};
 use twinlake_core::grant::{GrantMapping, ListedPermission, normalize, to_batch_entries};
@@ -82,14 +83,50 @@ pub(crate) async fn prune<L: DocumentStore>(
         if after == before {
             continue;
         }
-        let documents = FrozenGrants::documents_of(one.frozen.epoch, &after, after.len());
-        let text = documents.first().map(to_text);
-        // Who has written it meanwhile has read it later than this.
-        ledger
-            .put_document(FAMILY, &one.id, text.as_deref(), Some(one.version))
-            .await?;
+        let gone: Vec<&PermissionGrant> = before
+            .keys()
+            .filter(|grant| !after.contains_key(*grant))
+            .collect();
+        rewrite(ledger, one, &after, &gone).await?;
     }
     Ok(())
+}
+
+/// Writes a document with what is left of it. If somebody else has written it meanwhile, what is gone is taken out of
+/// what they left: each knows of other grants that they are gone.
+async fn rewrite<L: DocumentStore>(
+    ledger: &L,
+    read: &StoredFreeze,
+    after: &Grants,
+    gone: &[&PermissionGrant],
+) -> Result<(), CallError> {
+    let (mut after, mut version) = (after.clone(), read.version);
+    for attempt in 0..MAX_ATTEMPTS {
+        let documents = FrozenGrants::documents_of(read.frozen.epoch, &after, after.len());
+        let text = documents.first().map(to_text);
+        let expected = Some(version);
+        if ledger
+            .put_document(FAMILY, &read.id, text.as_deref(), expected)
+            .await?
+        {
+            return Ok(());
+        }
+        ledger.wait_after_conflict(attempt).await;
+        let all = stored(ledger).await?;
+        let Some(now) = all.into_iter().find(|one| one.id == read.id) else {
+            return Ok(());
+        };
+        version = now.version;
+        after = now.frozen.to_grants();
+        after.retain(|grant, _| !gone.contains(&grant));
+    }
+    let message = "others keep changing the frozen grants; run the command again";
+    Err(CallError::new(
+        CallErrorKind::Contended,
+        "ledger",
+        "this Region",
+        message,
+    ))
 }
 
 fn to_text(document: &FrozenGrants) -> String {
@@ -222,35 +259,24 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
         let mut new = access.revocable.clone();
         new.retain(|grant, _| !known.contains_key(grant));
         let documents = FrozenGrants::documents_of(self.terms.epoch, &new, GRANTS_PER_DOCUMENT);
-        let mut written = BTreeSet::new();
         for document in &documents {
             let id = format!("{}-{}", self.terms.epoch.number(), digest(document));
             let text = to_text(document);
             for ledger in [self.next_ledger, self.former_ledger] {
                 // A document of this id has the same content.
-                if ledger.put_document(FAMILY, &id, Some(&text), None).await? {
-                    written.insert(id.clone());
-                }
+                ledger.put_document(FAMILY, &id, Some(&text), None).await?;
             }
         }
         let failures = send(&access.revocable, async |entries| {
             self.region.revoke(entries).await
         })
         .await;
-        let (gone, failed): (Vec<_>, Vec<_>) = failures
+        // What is gone by now was revoked by an attempt whose answer was lost, or by a run beside this one, and stays
+        // recorded. That somebody else revoked it since it was listed cannot be told apart.
+        let failed: Vec<_> = failures
             .into_iter()
-            .partition(|(_, error)| is_done_by_others(error));
-        // Somebody else has revoked it since it was listed: that is not Twinlake's to give back.
-        let gone: BTreeSet<PermissionGrant> = gone.into_iter().map(|(grant, _)| grant).collect();
-        if !gone.is_empty() {
-            for ledger in [self.former_ledger, self.next_ledger] {
-                let keep = |grant: &PermissionGrant, grantable: bool| {
-                    (!gone.contains(grant)).then_some(grantable)
-                };
-                let is_own = |one: &StoredFreeze| written.contains(&one.id);
-                prune(ledger, &stored(ledger).await?, is_own, keep).await?;
-            }
-        }
+            .filter(|(_, error)| !is_gone(error))
+            .collect();
         if let Some((grant, error)) = failed.first() {
             return Ok(Err(format!(
                 "{} to write could not be revoked in {}, such as {grant}: {error}",
@@ -273,11 +299,25 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
         Ok(grants)
     }
 
+    /// Whether the ledger of the Region that becomes the primary holds anything of this freeze.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    pub(crate) async fn has_frozen(&self) -> Result<bool, CallError> {
+        let stored = stored(self.next_ledger).await?;
+        let mut frozen = stored.iter().map(|one| &one.frozen);
+        Ok(frozen.any(|frozen| frozen.is_of_primary(self.terms.epoch)))
+    }
+
     /// Grants again what the freeze has revoked, and forgets it.
     ///
     /// # Errors
     /// A read failed, a ledger cannot be reached, or a grant may succeed later. It may be repeated.
     pub(crate) async fn unfreeze(&self) -> Result<UnfrozenGrants, CallError> {
+        // A freeze writes there first, and an undo forgets there last.
+        if !self.has_frozen().await? {
+            return Ok(UnfrozenGrants::default());
+        }
         let grants = self.grants().await?;
         let own = self.terms.of_primary();
         let unfrozen = grant_again(self.region, &own, &grants).await?;
@@ -322,7 +362,8 @@ pub(super) async fn restore<W: WriteRegion, L: DocumentStore>(
     Ok(unfrozen)
 }
 
-/// Grants what a Region does not list. What it lists, somebody has granted since.
+/// Grants again, unless the Region lists the grant with another grant option: then somebody has granted it since. A
+/// listing may be one write old, so what it shows unchanged is granted, too.
 async fn grant_again<W: WriteRegion>(
     region: &W,
     own: &GrantMapping,
@@ -333,7 +374,7 @@ async fn grant_again<W: WriteRegion>(
     }
     let listed = listed(region, own).await?;
     let mut missing = grants.clone();
-    missing.retain(|grant, _| !listed.contains_key(grant));
+    missing.retain(|grant, option| listed.get(grant).is_none_or(|listed| listed == option));
     let failures = send(&missing, async |entries| region.grant(entries).await).await;
     let mut refused = BTreeMap::new();
     for (grant, error) in failures {
@@ -355,7 +396,7 @@ async fn grant_again<W: WriteRegion>(
 }
 
 /// Whether the service says that the grant was not there.
-fn is_done_by_others(error: &CallError) -> bool {
+fn is_gone(error: &CallError) -> bool {
     matches!(
         error.kind,
         CallErrorKind::NotFound | CallErrorKind::AlreadyInState

@@ -44,6 +44,10 @@ pub(super) struct LogLook<'a, F> {
     location: String,
     is_late: &'a dyn Fn() -> bool,
     pub(super) findings: LogFindings,
+    /// The file that was missing at the look before.
+    pub(super) missing_before: Option<String>,
+    /// Whether another look may find more: time ran out, or a file could not be read.
+    pub(super) is_partial: bool,
 }
 
 impl<'a, F: TableFiles> LogLook<'a, F> {
@@ -59,6 +63,8 @@ impl<'a, F: TableFiles> LogLook<'a, F> {
             location,
             is_late,
             findings: LogFindings::default(),
+            missing_before: None,
+            is_partial: false,
         }
     }
 
@@ -95,6 +101,7 @@ impl<'a, F: TableFiles> LogLook<'a, F> {
         let held = self.held;
         let _held = held.hold(size).await;
         if (self.is_late)() {
+            self.is_partial = true;
             self.add_unread("there was no time to look at all of it");
             return Ok(None);
         }
@@ -111,6 +118,7 @@ impl<'a, F: TableFiles> LogLook<'a, F> {
             Ok(parsed) => Ok(Some(parsed)),
             Err(IcebergError::Call(error)) if error.kind.is_transient() => Err(error.into()),
             Err(error) => {
+                self.is_partial |= matches!(error, IcebergError::Call(_));
                 self.add_unread(&error.to_string());
                 Ok(None)
             }
@@ -133,6 +141,10 @@ impl<'a, F: TableFiles> LogLook<'a, F> {
                 first: path.to_owned(),
             });
         missing.count = missing.count.saturating_add(count);
+        // The file that was named before stays named while it is missing: what else is missing may be new.
+        if self.missing_before.as_deref() == Some(path) {
+            path.clone_into(&mut missing.first);
+        }
     }
 
     /// Records absolute paths that a file of the log names.
@@ -146,6 +158,7 @@ impl<'a, F: TableFiles> LogLook<'a, F> {
         let mut open: BTreeMap<String, NamedSize> = BTreeMap::new();
         open.extend(named.into_iter().map(|file| (file.path, file.size)));
         if (self.is_late)() {
+            self.is_partial = true;
             self.add_unread("there was no time to look for its files");
             return Ok(());
         }
