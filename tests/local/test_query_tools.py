@@ -1,5 +1,6 @@
 """The query tools over a local AWS: the deployed resync keeps Athena of the standby equal, and a saved query of the
-standby reads the standby's data while the primary refuses. Workgroups and data catalogs also over moto."""
+standby reads the standby's data while the primary refuses. Glue's crawlers and triggers follow asleep. Workgroups,
+data catalogs, crawlers and triggers also over moto."""
 
 import io
 import pathlib
@@ -132,6 +133,83 @@ def test_init_drafts_the_table_from_the_workgroups_of_both_regions(replicated):
     query = tomllib.loads((replicated.home / "drafted.toml").read_text())["query"]
     written = tomllib.loads(QUERY_POLICY)["query"]
     assert query == written
+
+
+CRON = "cron(0 1 * * ? *)"
+
+
+def make_glue_tools(glue, names=("orders", "items")):
+    for name in names:
+        glue.create_crawler(
+            Name=name, Role="crawl", DatabaseName="sales", Schedule=CRON, TablePrefix="t_",
+            Targets={"S3Targets": [{"Path": f"s3://{BUCKETS[PRIMARY]}/{name}/"}]})
+        glue.create_trigger(Name=name, Type="SCHEDULED", Schedule=CRON, StartOnCreation=True,
+                            Actions=[{"CrawlerName": name}])
+
+
+def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
+    replicated.policy_file.write_text(
+        POLICY + QUERY_POLICY.replace("[query]", '[query]\nglue-tools = "copy"'))
+    replicated.twinlake("policy", "push", str(replicated.policy_file))
+    primary, standby = (replicated.client("glue", region) for region in (PRIMARY, STANDBY))
+    primary.create_classifier(CsvClassifier={"Name": "csv", "Delimiter": ";", "Header": ["a", "b"]})
+    primary.create_classifier(JsonClassifier={"Name": "json", "JsonPath": "$[*]"})
+    make_glue_tools(primary)
+    primary.update_crawler(Name="orders", Classifiers=["csv"])
+    primary.create_job(Name="load", Role="r", Command={})
+    replicated.resync()
+    orders = standby.get_crawler(Name="orders")["Crawler"]
+    assert orders["Targets"]["S3Targets"] == [{"Path": f"s3://{BUCKETS[STANDBY]}/orders/"}]
+    assert orders["Classifiers"] == ["csv"] and "Schedule" not in orders, orders
+    trigger = standby.get_trigger(Name="orders")["Trigger"]
+    assert trigger["State"] == "CREATED" and trigger["Schedule"] == CRON
+    csv = standby.get_classifier(Name="csv")["Classifier"]["CsvClassifier"]
+    assert csv["Delimiter"] == ";" and csv["Header"] == ["a", "b"]
+    assert standby.list_jobs()["JobNames"] == []
+    status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
+    assert "1 x job, which Twinlake does not make" in status.stdout, status.stdout
+    # A change, a deletion, and one that somebody wakes in the standby.
+    primary.update_crawler(Name="orders", TablePrefix="u_")
+    primary.update_classifier(CsvClassifier={"Name": "csv", "Delimiter": "|"})
+    primary.update_trigger(Name="orders", TriggerUpdate={
+        "Schedule": "cron(0 2 * * ? *)", "Actions": [{"CrawlerName": "orders"}]})
+    primary.delete_trigger(Name="items")
+    standby.update_crawler_schedule(CrawlerName="items", Schedule=CRON)
+    standby.start_trigger(Name="orders")
+    replicated.resync()
+    assert standby.get_crawler(Name="orders")["Crawler"]["TablePrefix"] == "u_"
+    assert standby.get_crawler(Name="items")["Crawler"]["Schedule"]["State"] == "NOT_SCHEDULED"
+    trigger = standby.get_trigger(Name="orders")["Trigger"]
+    assert trigger["Schedule"] == "cron(0 2 * * ? *)" and trigger["State"] == "DEACTIVATED"
+    assert [one["Name"] for one in standby.get_triggers()["Triggers"]] == ["orders"]
+    csv = standby.get_classifier(Name="csv")["Classifier"]["CsvClassifier"]
+    assert csv["Delimiter"] == "|" and csv["Header"] == ["a", "b"]
+    plan = replicated.twinlake("plan", "--domain", "query", "--region", STANDBY)
+    assert "No changes to the query tools." in plan.stdout, plan.stdout
+
+
+def test_crawlers_and_triggers_over_moto(tmp_path):
+    moto = Moto(tmp_path)
+    try:
+        (tmp_path / "policy.toml").write_text(
+            POLICY + QUERY_POLICY.replace("[query]", '[query]\nglue-tools = "copy"'))
+        make_glue_tools(moto.client("glue", PRIMARY))
+        applied = moto.twinlake("resync", "--domain", "query")
+        # Moto holds no classifiers: said, and no more.
+        assert "each classifier: they could not be listed" in applied.stdout, applied.stdout
+        standby = moto.client("glue", STANDBY)
+        orders = standby.get_crawler(Name="orders")["Crawler"]
+        assert orders["Targets"]["S3Targets"] == [{"Path": f"s3://{BUCKETS[STANDBY]}/orders/"}]
+        assert not orders.get("Schedule", {}).get("ScheduleExpression"), orders
+        assert standby.get_trigger(Name="orders")["Trigger"]["State"] == "CREATED"
+        again = moto.twinlake("resync", "--domain", "query")
+        assert "create" not in again.stdout and "update" not in again.stdout, again.stdout
+        standby.start_trigger(Name="orders")
+        slept = moto.twinlake("resync", "--domain", "query")
+        assert "put to sleep trigger orders" in slept.stdout, slept.stdout
+        assert standby.get_trigger(Name="orders")["Trigger"]["State"] == "DEACTIVATED"
+    finally:
+        moto.stop()
 
 
 def test_without_its_table_in_the_policy_nothing_of_athena_is_read_or_written(replicated):
