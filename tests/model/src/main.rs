@@ -415,11 +415,20 @@ fn check_mutants() -> bool {
         Mutant::SendsWithoutLease,
         Mutant::WaitsForTheLeaseOnly,
         Mutant::HandsOverUncompared,
-        Mutant::AcceptsUnconditionally,
     ] {
         let model = TakeoverModel::new(Epoch::INITIAL, takeover_bounds, Some(mutant));
         are_found &= finds(mutant, model);
     }
+    // A failover, two acceptances of it, and a failover back between the steps of the second one.
+    let mutant = Mutant::AcceptsUnconditionally;
+    let command_bounds = TakeoverBounds {
+        functions: 0,
+        changes: 0,
+        partitions: 0,
+        commands: 4,
+    };
+    let model = TakeoverModel::new(Epoch::INITIAL, command_bounds, Some(mutant));
+    are_found &= finds(mutant, model);
     are_found
 }
 
