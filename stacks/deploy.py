@@ -606,7 +606,7 @@ def next_steps(policy, outputs, age_limits=()):
     if age_limits:
         lines += ["", "For the commands and the readiness checks, write the limit of the alarm in the operation document, "
                   f"too: verified-age-limit-seconds = {max(age_limits, key=int)}; then push it with `twinlake policy push "
-                  "--operation FILE`."]
+                  f"--operation FILE --region {min(outputs)}`."]
     return "\n".join(lines)
 
 

@@ -18,15 +18,22 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "target/mutants/source"
 FILES = ["glue_convert.rs", "glue_convert/column_statistics.rs", "glue_convert/function.rs",
-         "glue_convert/partition_index.rs", "glue_convert/view.rs"]
+         "glue_convert/partition_index.rs", "glue_convert/view.rs", "query_tools/convert.rs",
+         "query_tools/convert/configuration.rs", "glue_tools/convert/classifier.rs",
+         "glue_tools/convert/crawler.rs", "glue_tools/convert/trigger.rs"]
 # Fields that a builder requires, and methods that are not fields.
 EXCLUDED = {"name", "column", "column_name", "column_type", "index_name", "type", "r#type",
             "function_name", "build", "builder", "object", "unsupported_fields", "transpose",
-            "collect", "analyzed_time"}
+            "collect", "analyzed_time", "targets"}
 # Setters of fields that are not optional: their names have no `set_` prefix.
 PLAIN_SETTERS = {"retention", "compressed", "stored_as_sub_directories", "sort_order", "scale",
                  "view_version_id", "minimum_value", "maximum_value", "maximum_length",
-                 "average_length"}
+                 "average_length", "enforce_work_group_configuration",
+                 "publish_cloud_watch_metrics_enabled", "requester_pays_enabled", "enabled",
+                 "enable_identity_center", "enable_s3_access_grants", "create_user_level_prefix",
+                 "enable_minimum_encryption_configuration", "additional_configuration",
+                 "custom_patterns", "disable_value_trimming", "allow_single_column",
+                 "custom_datatype_configured", "use_lake_formation_credentials", "account_id"}
 DISABLED_VARIABLE = "DISABLED_MUTANT"
 SWITCH = f"""
 /// Whether the mapping of this number is disabled.
@@ -53,10 +60,17 @@ def end_of_field(text, index):
     return index
 
 
+def end_of_entry(text, index):
+    """Returns the index after the value of an entry of a JSON object, which may be the last one."""
+    while text[index] not in ",})":
+        index = closing_bracket(text, index) + 1 if text[index] in "({[" else index + 1
+    return index
+
+
 def with_switches(text, mutants, file):
     """Returns the code with a switch around each mapping; appends their names to `mutants`."""
     mappings = []
-    for match in re.finditer(r"\n +\.(set_)?((?:r#)?\w+)\(", text):
+    for match in re.finditer(r"(?:\n +| updates)\.(set_)?((?:r#)?\w+)\(", text):
         name = match.group(2)
         is_setter = match.group(1) or "number_of" in name or name in PLAIN_SETTERS
         if name in EXCLUDED or not is_setter:
@@ -65,10 +79,16 @@ def with_switches(text, mutants, file):
         mappings.append((start, closing_bracket(text, start - 1), f"writes {name}"))
     for match in re.finditer(r"\n +(\w+): (?=(?:from|d|one|uri|skewed|serde|target|order|column"
                              r"|principal|representations|statistics"
-                             r"|sort_columns|uris|permissions|defaults))", text):
+                             r"|sort_columns|uris|permissions|defaults"
+                             r"|text\(|texts\(|part\(|new\b|Some\(new))", text):
         if match.group(1) not in EXCLUDED | {"from", "version"}:
             start = match.end()
             mappings.append((start, end_of_field(text, start), f"reads {match.group(1)}"))
+    json_start = len(mappings)
+    for match in re.finditer(r'"(\w+)":\s*(?!\{)', text):
+        start = match.end()
+        mappings.append((start, end_of_entry(text, start), f"reads {match.group(1)}"))
+    json_mappings = set(mappings[json_start:])
     # From the end of the file to its start, so that earlier indexes stay valid. A nested mapping
     # comes before the one around it, whose end then shifts.
     for start, end, description in sorted(mappings, reverse=True):
@@ -77,8 +97,11 @@ def with_switches(text, mutants, file):
         shift = sum(len(new) - len(old)
                     for done_start, _, old, new in with_switches.done if start <= done_start < end)
         old = text[start:end + shift]
-        new = (f"if crate::glue_convert::is_disabled({number}) {{ Default::default() }} "
-               f"else {{ {old.rstrip().removesuffix(',')} }}")
+        disabled, kept = "Default::default()", old.rstrip().removesuffix(",")
+        if (start, end, description) in json_mappings:
+            disabled, kept = "serde_json::Value::Null", f"serde_json::json!({kept})"
+        new = (f"if crate::glue_convert::is_disabled({number}) {{ {disabled} }} "
+               f"else {{ {kept} }}")
         with_switches.done.append((start, end, old, new))
         text = text[:start] + new + text[end + shift:]
     return text
@@ -99,16 +122,17 @@ def main():
         if file == "glue_convert.rs":
             code = code.replace("#[cfg(test)]\nmod tests;", SWITCH + "\n#[cfg(test)]\nmod tests;")
         path.write_text(code)
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target/mutants/build")}
+    # With all packages, the dependencies are those that the tests of the workspace have built.
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target")}
     built = subprocess.run(
-        ["cargo", "test", "--locked", "-p", "twinlake-aws", "--lib", "--no-run"], cwd=COPY,
+        ["cargo", "test", "--locked", "--workspace", "--lib", "--no-run"], cwd=COPY,
         env=environment, capture_output=True, text=True)
     if built.returncode != 0:
         sys.exit(built.stderr[-6000:])
-    binary = COPY / re.search(r"\((.+)\)", built.stderr.strip().split("\n")[-1]).group(1)
+    binary = COPY / re.search(r"crates/aws/src/lib.rs \((.+)\)", built.stderr).group(1)
 
     def tests_pass(disabled):
-        done = subprocess.run([str(binary), "glue_convert::"], capture_output=True, text=True,
+        done = subprocess.run([str(binary), "convert::"], capture_output=True, text=True,
                               env={**environment, DISABLED_VARIABLE: disabled})
         return done.returncode == 0
 

@@ -30,8 +30,8 @@ use clap::{Arg, Parser, Subcommand};
 /// Replicates Glue Data Catalog metadata and Lake Formation permissions to a standby Region.
 ///
 /// Twinlake compares the catalogs and the permissions of two Regions and makes the standby equal
-/// to the primary. Start with `twinlake policy check`, then `twinlake plan`: neither needs a
-/// deployment, and neither writes anything.
+/// to the primary. Start with `twinlake init`, which drafts a policy, then `twinlake policy check` and
+/// `twinlake plan`: none of them needs a deployment, and none writes anything in AWS.
 ///
 /// Every command exits with 0 if nothing is left to do, with 2 if something is left to do or to
 /// look at, and with 1 if it failed or its arguments are not valid. The help of a command says when

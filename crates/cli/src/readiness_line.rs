@@ -100,7 +100,7 @@ fn found(counts: ReadinessCounts) -> String {
     let found: Vec<String> = [
         named(counts.blockers, "blocker", "blockers"),
         named(counts.warnings, "warning", "warnings"),
-        named(counts.unknown, "unread", "unread"),
+        named(counts.unknown, "unknown", "unknown"),
     ]
     .into_iter()
     .flatten()
@@ -193,14 +193,14 @@ mod tests {
         let unread = warned.with_report(at(40, &[denied.clone(), warning]));
         assert_eq!(
             line(&unread, 42),
-            "it is not known whether ap-south-1 could take over: 1 warning, 1 unread (trail); checked 2 min \
+            "it is not known whether ap-south-1 could take over: 1 warning, 1 unknown (trail); checked 2 min \
              ago; last known 32 min ago: 2 warnings; next: `twinlake doctor --region ap-south-1`"
         );
         let blocker = finding(Blocker, ReadinessCheck::Versioning);
         let blocked = unread.with_report(at(70, &[blocker, denied]));
         assert_eq!(
             line(&blocked, 72),
-            "ap-south-1 could not take over: 1 blocker, 1 unread (versioning); checked 2 min ago; next: \
+            "ap-south-1 could not take over: 1 blocker, 1 unknown (versioning); checked 2 min ago; next: \
              `twinlake doctor --region ap-south-1`"
         );
         assert_eq!(

@@ -391,8 +391,8 @@ fn deletions_held_text(region: &str) -> (String, &'static str, String) {
             .to_owned(),
         "The standby keeps what the primary deleted.",
         format!(
-            "Where a number of deletions in this plan alone exceeds its limit below, they wait for you; \
-             else they are applied when the hour is over. If they are intended, run `twinlake \
+                        "If this plan alone exceeds a limit below, its deletions wait for you. Otherwise they are applied \
+             when the hour is over. If they are intended, run `twinlake \
              approve-deletions --region {region}`, which shows the plan with them and asks. If not, set \
              `deletions = \"retain\"` in the policy and run `twinlake policy push FILE` within the hour; then \
              restore the objects in the primary."
@@ -419,17 +419,18 @@ fn data_pending_text(count: usize, region: &str) -> (String, &'static str, Strin
 fn data_lost_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         format!(
-            "In the standby, files of the commit that {} {} were deleted. The primary's current commit is not \
-             affected.",
+                        "In the standby, files of the commit that {} {} were deleted or replaced. The primary's current \
+             commit is not affected.",
             counted(count, "Iceberg table"),
             one_or_many(count, "shows", "show")
         ),
         "Queries of these tables fail in the standby until a newer commit is complete.",
         format!(
-            "Remove the delete markers of the files that are named below: `aws s3api list-object-versions \
-             --region {region} --bucket BUCKET --prefix KEY` shows them, and `aws s3api delete-object --region \
-             {region} --bucket BUCKET --key KEY --version-id MARKER` removes one. Let files live longer in the \
-             primary than S3 needs to replicate a commit; see data-lost in the runbook."
+                        "List the versions of the files that are named below: `aws s3api list-object-versions --region \
+             {region} --bucket BUCKET --prefix KEY`. Where the newest is a delete marker, or a version of another \
+             size than the commit says, `aws s3api delete-object --region {region} --bucket BUCKET --key KEY \
+             --version-id VERSION` removes it, and the version before it shows again. Let files live longer in \
+             the primary than S3 needs to replicate a commit; see data-lost in the runbook."
         ),
     )
 }

@@ -46,7 +46,7 @@ pub struct DivergenceArgs {
 
 /// Why the command needs the ledgers of a deployment.
 const NEEDS_LEDGERS: &str = "what the former primary has changed is told by the ledgers of a deployment; add \
-                             --region REGION, the Region that is the primary";
+                             --region REGION, either of its Regions";
 
 /// The most lines of a list that are printed.
 const MAX_LINES: usize = 30;

@@ -25,7 +25,10 @@ pub struct StatusArgs {
     /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub name: Option<String>,
-    /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
+        /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
+    ///
+    /// Write OBJECT before this option.
+
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub watch: Option<u64>,

@@ -61,7 +61,7 @@ pub enum FailoverGate {
     /// Of a switchover: the person says that nobody writes to the primary any more.
     WritersStopped,
     /// Of a switchover: how far the Region is behind could be read.
-    Readings,
+    LagKnown,
     /// Of a switchover: the lag of a channel is within its limit.
     Lag(Channel),
     /// Of a switchover: all objects in S3 have arrived.
@@ -78,7 +78,7 @@ impl fmt::Display for FailoverGate {
             Self::PeerEpoch => "peer-epoch",
             Self::WritersStopped => "writers-stopped",
             Self::Lag(channel) => return write!(f, "{channel}-lag"),
-            Self::Readings => "readings",
+            Self::LagKnown => "lag-known",
             Self::PendingObjects => "pending-objects",
             Self::Forceable(gate) => gate.as_str(),
         })
@@ -203,7 +203,7 @@ fn check_switchover(
         let limit = "the ledger of this Region tells how far it is behind".to_owned();
         let measured = format!("it does not: {unread}");
         let action = "correct the cause";
-        return Err(refused(FailoverGate::Readings, limit, measured, action));
+        return Err(refused(FailoverGate::LagKnown, limit, measured, action));
     }
     check_lags(readings, point)?;
     if !forced.contains(&ForceableGate::StorageProof) {

@@ -41,7 +41,8 @@ pub(super) struct TableChange {
     pub(super) adds: bool,
     /// It drops columns or nested fields.
     pub(super) drops: bool,
-    /// Who has access to the table may see other data than before. A drop alone reveals nothing.
+    /// Who has access to the table may see other data than before. A drop alone reveals nothing, unless what
+    /// stays is then read from other positions of the data.
     pub(super) reveals: bool,
 }
 
@@ -58,7 +59,11 @@ impl TableChange {
         let adds = !after.is_subset(&before);
         let written = written.clone().into_comparable();
         let current = current.clone().into_comparable().comparable_view(&written);
-        let (left, known) = (fields(&written), fields(&current));
+        let positions = match reads_by_name(&written) {
+            true => Positions::Ignored,
+            false => Positions::Compared,
+        };
+        let (left, known) = (fields(&written, positions), fields(&current, positions));
         Self {
             adds,
             drops: !before.is_subset(&after),
@@ -73,7 +78,8 @@ impl TableChange {
 /// name; that of a nested field is written as data cells filters write it: `"address"."zip"` (F-6).
 /// The elements of arrays and maps have no segment of their own.
 pub(super) fn column_paths(table: &Table) -> BTreeSet<String> {
-    fields(table).into_iter().map(|field| field.path).collect()
+    let fields = fields(table, Positions::Ignored);
+    fields.into_iter().map(|field| field.path).collect()
 }
 
 /// Returns the column that a path belongs to.
@@ -103,20 +109,69 @@ fn path_of(segments: &[String]) -> String {
     }
 }
 
-fn fields(table: &Table) -> Vec<Field> {
+/// SerDes that find a column and what is nested in it by name, unless a parameter says otherwise. Any other one,
+/// as those of text and ORC, may find them by position.
+const SERDES_BY_NAME: [&str; 4] = [
+    "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe",
+    "org.apache.hadoop.hive.serde2.avro.AvroSerDe",
+    "org.apache.hive.hcatalog.data.JsonSerDe",
+    "org.openx.data.jsonserde.JsonSerDe",
+];
+
+/// Whether every engine finds the columns of a table by name. Athena reads Parquet by position where a parameter
+/// says so: <https://docs.aws.amazon.com/athena/latest/ug/handling-schema-updates-chapter.html>.
+fn reads_by_name(table: &Table) -> bool {
+    let is_iceberg = table.parameters.contains_key("metadata_location");
+    let Some(descriptor) = &table.storage_descriptor else {
+        return true;
+    };
+    let serde = descriptor.serde_info.as_ref();
+    let library = serde.and_then(|serde| serde.serialization_library.as_deref());
+    let by_index = |parameters: &Parameters| {
+        let mut keys = parameters.keys();
+        keys.any(|key| key.to_lowercase().contains("column.index.access"))
+    };
+    let has_parameter = by_index(&table.parameters)
+        || by_index(&descriptor.parameters)
+        || serde.is_some_and(|serde| by_index(&serde.parameters));
+    let is_listed = library.is_some_and(|library| SERDES_BY_NAME.contains(&library));
+    is_iceberg || (is_listed && !has_parameter)
+}
+
+/// Whether the position of a field among its siblings decides which data it shows.
+#[derive(Clone, Copy)]
+enum Positions {
+    Compared,
+    Ignored,
+}
+
+impl Positions {
+    /// What is compared of a position.
+    fn label(self, position: usize) -> String {
+        match self {
+            Self::Compared => format!("{position} "),
+            Self::Ignored => String::new(),
+        }
+    }
+}
+
+fn fields(table: &Table, positions: Positions) -> Vec<Field> {
     let mut fields = Vec::new();
-    let keys = table.partition_keys.iter().map(|key| (key, "key "));
     let data = table.storage_descriptor.iter().flat_map(|sd| &sd.columns);
-    for (column, role) in data.map(|column| (column, "")).chain(keys) {
-        add_column(column, role, &mut fields);
+    for (position, column) in data.enumerate() {
+        add_column(column, &positions.label(position), positions, &mut fields);
+    }
+    // The value of a partition key stands in the catalog under its name.
+    for key in &table.partition_keys {
+        add_column(key, "key ", positions, &mut fields);
     }
     fields
 }
 
-fn add_column(column: &Column, role: &str, fields: &mut Vec<Field>) {
+fn add_column(column: &Column, role: &str, positions: Positions, fields: &mut Vec<Field>) {
     let first = fields.len();
     let kind = column.kind.as_deref().unwrap_or_default().to_lowercase();
-    add_fields(&[column.name.to_lowercase()], &kind, fields);
+    add_fields(&[column.name.to_lowercase()], &kind, positions, fields);
     if let Some(root) = fields.get_mut(first) {
         let parameters = &column.parameters;
         root.kind = match parameters.is_empty() {
@@ -127,15 +182,19 @@ fn add_column(column: &Column, role: &str, fields: &mut Vec<Field>) {
 }
 
 /// Adds a field of a type in lower case and what is nested in it.
-fn add_fields(path: &[String], kind: &str, fields: &mut Vec<Field>) {
+fn add_fields(path: &[String], kind: &str, positions: Positions, fields: &mut Vec<Field>) {
     let kind = kind.trim();
     let Some((constructor, arguments)) = split_type(kind) else {
         add_field(path, kind, fields);
         return;
     };
     add_field(path, constructor, fields);
-    for argument in arguments {
-        add_nested(path, constructor, argument, fields);
+    for (position, argument) in arguments.into_iter().enumerate() {
+        let first = fields.len();
+        add_nested(path, constructor, argument, positions, fields);
+        if let Some(nested) = fields.get_mut(first) {
+            nested.kind.insert_str(0, &positions.label(position));
+        }
     }
 }
 
@@ -146,15 +205,21 @@ fn add_field(path: &[String], kind: &str, fields: &mut Vec<Field>) {
     });
 }
 
-fn add_nested(path: &[String], constructor: &str, argument: &str, fields: &mut Vec<Field>) {
+fn add_nested(
+    path: &[String],
+    constructor: &str,
+    argument: &str,
+    positions: Positions,
+    fields: &mut Vec<Field>,
+) {
     let nested = |segment: &str| [path, &[segment.trim().to_owned()]].concat();
     match (constructor, argument.split_once(':')) {
-        ("struct", Some((name, kind))) => add_fields(&nested(name), kind, fields),
+        ("struct", Some((name, kind))) => add_fields(&nested(name), kind, positions, fields),
         // A type that is not understood is a field of its own, so each change of it counts.
         ("struct", None) => add_field(&nested(argument), argument, fields),
         (_, _) if split_type(argument.trim()).is_some() => {
             let first = fields.len();
-            add_fields(path, argument, fields);
+            add_fields(path, argument, positions, fields);
             if let Some(element) = fields.get_mut(first) {
                 element.kind = format!("{constructor} of {}", element.kind);
             }
@@ -222,12 +287,21 @@ fn drop_descriptions(parameters: &mut Parameters) {
 mod tests {
     use super::*;
 
+    const PARQUET: &str = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe";
+    const TEXT: &str = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe";
+
     fn table(columns: &[(&str, &str)]) -> Table {
+        table_of(PARQUET, columns)
+    }
+
+    fn table_of(library: &str, columns: &[(&str, &str)]) -> Table {
         let columns: Vec<_> = columns
             .iter()
             .map(|(name, kind)| serde_json::json!({"Name": name, "Type": kind}))
             .collect();
-        let descriptor = serde_json::json!({"Columns": columns, "Location": "s3://b/t/"});
+        let serde = serde_json::json!({"SerializationLibrary": library});
+        let descriptor =
+            serde_json::json!({"Columns": columns, "Location": "s3://b/t/", "SerdeInfo": serde});
         let table = serde_json::json!({"Name": "t", "StorageDescriptor": descriptor});
         serde_json::from_value(table).unwrap()
     }
@@ -272,6 +346,33 @@ mod tests {
             assert_eq!(change(narrow, &wide), (true, false, true));
         }
         assert_eq!(change(&wide, &wide), (false, false, false));
+    }
+
+    #[test]
+    fn where_columns_are_read_by_position_a_drop_reveals_unless_it_is_at_the_end() {
+        let wide = [("a", "struct<x:int,y:int>"), ("b", "int"), ("c", "int")];
+        let last_field = [("a", "struct<x:int>"), wide[1], wide[2]];
+        let first_field = [("a", "struct<y:int>"), wide[1], wide[2]];
+        let reveals = |library: &str, parameter: Option<&str>, narrow: &[(&str, &str)]| {
+            let mut narrow = table_of(library, narrow);
+            let mut current = table_of(library, &wide);
+            for table in [&mut narrow, &mut current] {
+                let parameter = parameter.map(|key| (key.to_owned(), "true".to_owned()));
+                table.parameters.extend(parameter);
+            }
+            TableChange::of(&current, &narrow).reveals
+        };
+        for kept in [&wide[..2], &last_field] {
+            assert!(!reveals(TEXT, None, kept), "{kept:?}");
+        }
+        for shifted in [&wide[1..], &[wide[0], wide[2]][..], &first_field] {
+            assert!(reveals(TEXT, None, shifted), "{shifted:?}");
+            assert!(reveals("", None, shifted), "{shifted:?}");
+            assert!(!reveals(PARQUET, None, shifted), "{shifted:?}");
+            let by_index = Some("parquet.column.index.access");
+            assert!(reveals(PARQUET, by_index, shifted), "{shifted:?}");
+            assert!(!reveals(TEXT, Some("metadata_location"), shifted), "{shifted:?}");
+        }
     }
 
     #[test]

@@ -244,7 +244,7 @@ pub async fn alerts_of_unreadable_incidents<L: Ledger>(
             "The incident that it recorded is neither listed nor repeated nor resolved. A new alert about the \
              same problem replaces it."
                 .to_owned(),
-            format!("Run `{removal}`. Then run `twinlake resync`, which reports again what is still wrong."),
+            format!("Run `{removal}`. Then run `twinlake resync --region {region}`, which reports again what is still wrong."),
         ];
         let subject = format!("ledger item incidents/{key}");
         Alert::new(AlertKind::ReadFailed, region, &subject, sentences, now)

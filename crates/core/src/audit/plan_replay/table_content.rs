@@ -27,7 +27,7 @@ const NOTES: [&str; 16] = [
 /// Returns the paths of the columns of a table and of what is nested in them, in lower case: grants
 /// and filters name them without case. What is nested is written `"column"."field"` (F-6).
 pub(super) fn names(table: &Table) -> BTreeSet<String> {
-    let shown = shown_fields(table);
+    let shown = shown_fields(table, false);
     shown.into_iter().map(|(path, _)| path).collect()
 }
 
@@ -55,27 +55,48 @@ pub(super) fn is_within(path: &str, name: &crate::Name) -> bool {
 }
 
 /// Whether somebody with access to a table may see other data after an update. Leaving something out
-/// shows nothing else.
+/// shows nothing else, unless what follows it then shows the data of another position.
 pub(super) fn shows_other_data(current: &Table, sent: &Table) -> bool {
     let sent = sent.clone().into_comparable();
     let current = current.clone().into_comparable().comparable_view(&sent);
-    let mut known = shown_fields(&current).into_iter();
+    let by_position = may_be_read_by_position(&sent);
+    let mut known = shown_fields(&current, by_position).into_iter();
     let is_known = |field: (String, String)| known.by_ref().any(|other| other == field);
-    !shown_fields(&sent).into_iter().all(is_known) || origin(&current) != origin(&sent)
+    !shown_fields(&sent, by_position).into_iter().all(is_known) || origin(&current) != origin(&sent)
 }
 
-/// The fields of a table in order, each with its type.
-fn shown_fields(table: &Table) -> Vec<(String, String)> {
+/// Whether an engine may take the n-th column of a table from the n-th position of the data. It takes them by name
+/// from JSON, Avro, Iceberg, and Parquet without a parameter about an index; nothing else is known to.
+fn may_be_read_by_position(table: &Table) -> bool {
+    let all = serde_json::to_value(table).unwrap_or_default();
+    let Some(descriptor) = all.get("StorageDescriptor") else {
+        return false;
+    };
+    if all.pointer("/Parameters/metadata_location").is_some() {
+        return false;
+    }
+    let library = descriptor.pointer("/SerdeInfo/SerializationLibrary");
+    let class = library.and_then(Value::as_str).and_then(|name| name.rsplit('.').next());
+    let by_name = ["JsonSerDe", "AvroSerDe", "ParquetHiveSerDe"];
+    !class.is_some_and(|class| by_name.contains(&class)) || all.to_string().contains(".index.access")
+}
+
+/// The fields of a table in order, each with its type, and with its position if that is asked for.
+fn shown_fields(table: &Table, by_position: bool) -> Vec<(String, String)> {
     let data = table.storage_descriptor.iter().flat_map(|sd| &sd.columns);
-    let data = data.map(|column| ("", column));
-    let keys = table.partition_keys.iter().map(|column| ("by", column));
+    let data = data.enumerate().map(|(position, column)| match by_position {
+        true => (position.to_string(), column),
+        false => (String::new(), column),
+    });
+    let keys = table.partition_keys.iter();
+    let keys = keys.map(|column| ("by".to_owned(), column));
     let mut all = Vec::new();
     for (role, column) in data.chain(keys) {
         let name = column.name.to_lowercase();
         let about = format!("{role}{:?}", column.parameters);
         all.push((name.clone(), about));
         let kind = column.kind.as_deref().unwrap_or_default().to_lowercase();
-        let mut scan = TypeScan::new(name.clone());
+        let mut scan = TypeScan::new(name.clone(), by_position);
         match kind.chars().all(|c| scan.read(c)) && scan.finish() {
             true => all.append(&mut scan.found),
             // Of a type that cannot be read, every change counts.
@@ -92,17 +113,22 @@ struct TypeScan {
     open: Vec<bool>,
     /// For each open struct, whether the name of the current field was read.
     in_field: Vec<bool>,
+    by_position: bool,
+    /// For each open struct, how many of its fields ended.
+    positions: Vec<usize>,
     parentheses: usize,
     text: String,
     found: Vec<(String, String)>,
 }
 
 impl TypeScan {
-    fn new(column: String) -> Self {
+    fn new(column: String, by_position: bool) -> Self {
         Self {
             path: vec![column],
             open: Vec::new(),
             in_field: Vec::new(),
+            by_position,
+            positions: Vec::new(),
             parentheses: 0,
             text: String::new(),
             found: Vec::new(),
@@ -114,6 +140,12 @@ impl TypeScan {
             1 => self.path.concat(),
             _ => format!("\"{}\"", self.path.join("\".\"")),
         }
+    }
+
+    fn add(&mut self, text: String) {
+        let position = self.positions.last().filter(|_| self.by_position);
+        let about = position.map_or_else(|| text.clone(), |position| format!("{position} {text}"));
+        self.found.push((self.here(), about));
     }
 
     /// Whether a field's name comes next.
@@ -151,10 +183,11 @@ impl TypeScan {
         }
         let constructor = std::mem::take(&mut self.text).trim().to_owned();
         let is_struct = constructor == "struct";
-        self.found.push((self.here(), format!("{constructor}<")));
+        self.add(format!("{constructor}<"));
         self.open.push(is_struct);
         if is_struct {
             self.in_field.push(false);
+            self.positions.push(0);
         }
         true
     }
@@ -166,13 +199,16 @@ impl TypeScan {
             return text.is_empty();
         }
         if !text.is_empty() {
-            self.found.push((self.here(), text));
+            self.add(text);
         }
         if self.open.last() == Some(&true)
             && let Some(in_field) = self.in_field.last_mut()
         {
             *in_field = false;
             self.path.pop();
+            if let Some(position) = self.positions.last_mut() {
+                *position += 1;
+            }
         }
         true
     }
@@ -181,6 +217,7 @@ impl TypeScan {
         let closed = self.open.pop();
         if closed == Some(true) {
             self.in_field.pop();
+            self.positions.pop();
         }
         closed.is_some()
     }
@@ -188,7 +225,7 @@ impl TypeScan {
     fn finish(&mut self) -> bool {
         let text = std::mem::take(&mut self.text).trim().to_owned();
         if !text.is_empty() {
-            self.found.push((self.here(), text));
+            self.add(text);
         }
         self.open.is_empty() && self.parentheses == 0
     }
@@ -238,7 +275,9 @@ mod tests {
             .iter()
             .map(|(name, kind)| serde_json::json!({"Name": name, "Type": kind}))
             .collect();
-        let mut table = serde_json::json!({"Name": "t", "StorageDescriptor": {"Columns": columns}});
+        let serde = serde_json::json!({"SerializationLibrary": "org.openx.data.jsonserde.JsonSerDe"});
+        let descriptor = serde_json::json!({"Columns": columns, "SerdeInfo": serde});
+        let mut table = serde_json::json!({"Name": "t", "StorageDescriptor": descriptor});
         table
             .as_object_mut()
             .unwrap()
@@ -278,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_out_shows_nothing_and_adding_replacing_and_reordering_do() {
+    fn dropped_fields_show_no_data_and_added_replaced_and_reordered_ones_do() {
         let before = [("a", "struct<x:int,y:array<int>>"), ("b", "int")];
         let shows = |after: &[(&str, &str)]| shows_other_data(&plain(&before), &plain(after));
         for narrower in [
@@ -297,6 +336,30 @@ mod tests {
             [before[1], before[0]],
         ] {
             assert!(shows(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_moves_to_another_position_shows_other_data_unless_names_decide() {
+        let before = [("a", "struct<x:int,y:array<int>>"), ("b", "int"), ("c", "int")];
+        let sent = |library: &str, columns: &[(&str, &str)]| {
+            let mut table = plain(columns);
+            let serde = serde_json::json!({"SerializationLibrary": library});
+            let descriptor = table.storage_descriptor.as_mut().unwrap();
+            descriptor.serde_info = Some(serde_json::from_value(serde).unwrap());
+            table
+        };
+        let shows = |library: &str, after: &[(&str, &str)]| {
+            shows_other_data(&sent(library, &before), &sent(library, after))
+        };
+        let text = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
+        let orc = "org.apache.hadoop.hive.ql.io.orc.OrcSerde";
+        for library in [text, orc, ""] {
+            assert!(!shows(library, &before[..2]), "{library}");
+            assert!(!shows(library, &[("a", "struct<x:int>"), before[1], before[2]]));
+            assert!(shows(library, &before[1..]), "{library}");
+            assert!(shows(library, &[before[0], before[2]]), "{library}");
+            assert!(shows(library, &[("a", "struct<y:array<int>>"), before[1], before[2]]));
         }
     }
 
