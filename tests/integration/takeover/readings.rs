@@ -22,7 +22,7 @@ fn a_reading_that_fails_refuses_a_planned_switch_and_no_failover() {
         let Err(FailoverError::Refused(refusal)) = refused else {
             panic!("{call}: {refused:?}");
         };
-        assert_eq!(refusal.gate, FailoverGate::Readings, "{call}");
+        assert_eq!(refusal.gate, FailoverGate::LagKnown, "{call}");
         assert!(refusal.measured.contains(unknown), "{call}: {refusal}");
         let request = FailoverRequest {
             accepts_loss: true,
