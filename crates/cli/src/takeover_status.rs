@@ -56,7 +56,7 @@ impl StandbyRole {
             Self::Follows => None,
             Self::Fenced => Some(format!(
                 "{standby} is fenced: it was the primary before a switch, and nothing is changed in it until you \
-                 accept what it gives up. Run `twinlake divergence --region {primary}`."
+                 accept the changes that it will lose. Run `twinlake divergence --region {primary}`."
             )),
             Self::Disputed(number) => Some(disputed_line(number, (primary, standby))),
         }

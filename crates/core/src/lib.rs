@@ -19,11 +19,13 @@
 //!   except the grants named by a revoke event, which a step can only revoke.
 //! - A plan is safe to stop after any step: no prefix of it widens access.
 //! - Absence needs proof. An [`Observation::Unknown`] never leads to a delete or a revoke.
-//! - [`audit`] shares only data types and [`scope::subject_of_grant`] and the like with [`plan`],
-//!   so that one bug in a decision cannot affect both, and only [`audit`] can create an
-//!   [`ApprovedPlan`].
+//! - [`audit`] shares with [`plan`] only data types with their comparisons and digests, and the functions that say
+//!   which object a grant or an opt-in is on ([`scope::subject_of_grant`]), so that one bug in a decision cannot affect
+//!   both. Only [`audit`] can create an [`ApprovedPlan`].
 //! - Only [`Name`] converts names of databases, tables and functions to lower case. Names of columns
 //!   are compared in lower case where they are compared.
+//!
+//! Ids such as F-6, LF-29 or Q-16 name facts about AWS that the code rests on: `docs/assumptions.md` lists them.
 
 pub mod access;
 pub mod alert;

@@ -47,8 +47,8 @@ impl Name {
     /// lower or mixed case. The result is in lower case, as Glue stores it.
     ///
     /// # Errors
-    /// AWS does not admit the name (F-8): it is empty, longer than 255 characters, or contains a
-    /// control character below U+0020 other than a tab, U+FFFE or U+FFFF.
+    /// AWS does not admit the name (F-8): it is empty, longer than 255 characters, or contains U+FFFE,
+    /// U+FFFF, or a control character below U+0020 that is no tab.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -71,7 +71,7 @@ impl Name {
     /// Takes over a name that the service lists, whatever it is, with its spelling.
     ///
     /// A conversion of a listing has no reason to leave an element out: a name that AWS does not
-    /// admit is refused by AWS where it is sent, and that holds its owner alone.
+    /// admit is refused by AWS where it is sent, and only the object of that name fails.
     #[must_use]
     pub fn from_service(text: &str) -> Self {
         let folded = text.to_lowercase();
@@ -92,8 +92,8 @@ impl Name {
     }
 
     /// Returns the top-level column, in lower case, of a nested column in the qualified form of
-    /// data cells filters, as in `"address"."zip"` (F-6). A name that is not qualified is returned
-    /// whole.
+    /// data cells filters, as in `"address"."zip"` (F-6). A name without quotation marks
+    /// ends at its first dot.
     #[must_use]
     pub fn root_column(&self) -> &str {
         let root = match self.folded.strip_prefix('"') {

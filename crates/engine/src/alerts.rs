@@ -391,7 +391,7 @@ fn deletions_held_text(region: &str) -> (String, &'static str, String) {
             .to_owned(),
         "The standby keeps what the primary deleted.",
         format!(
-                        "If this plan alone exceeds a limit below, its deletions wait for you. Otherwise they are applied \
+            "If this plan alone exceeds a limit below, its deletions wait for you. Otherwise they are applied \
              when the hour is over. If they are intended, run `twinlake \
              approve-deletions --region {region}`, which shows the plan with them and asks. If not, set \
              `deletions = \"retain\"` in the policy and run `twinlake policy push FILE` within the hour; then \
@@ -419,14 +419,14 @@ fn data_pending_text(count: usize, region: &str) -> (String, &'static str, Strin
 fn data_lost_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         format!(
-                        "In the standby, files of the commit that {} {} were deleted or replaced. The primary's current \
+            "In the standby, files of the commit that {} {} were deleted or replaced. The primary's current \
              commit is not affected.",
             counted(count, "Iceberg table"),
             one_or_many(count, "shows", "show")
         ),
         "Queries of these tables fail in the standby until a newer commit is complete.",
         format!(
-                        "List the versions of the files that are named below: `aws s3api list-object-versions --region \
+            "List the versions of the files that are named below: `aws s3api list-object-versions --region \
              {region} --bucket BUCKET --prefix KEY`. Where the newest is a delete marker, or a version of another \
              size than the commit says, `aws s3api delete-object --region {region} --bucket BUCKET --key KEY \
              --version-id VERSION` removes it, and the version before it shows again. Let files live longer in \

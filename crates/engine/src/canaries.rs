@@ -19,7 +19,7 @@ use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Policy, Timestam
 /// Calls to S3 under way at a time.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
-/// With this many versions of a canary that cannot be deleted, no further one is written.
+/// With this many versions of a canary left after old ones were deleted, no further one is written.
 const MAX_KEPT_VERSIONS: usize = 1000;
 
 /// One run in a Region.
@@ -51,10 +51,10 @@ pub struct CanaryReport {
     /// The buckets in which a call was denied, with the first error.
     pub denied: BTreeMap<String, CallError>,
     /// The buckets in which no call failed.
-    pub reached: BTreeSet<String>,
+    pub without_errors: BTreeSet<String>,
 }
 
-/// The calls of a run by bucket, and the first error of each.
+/// The buckets that a run called, each with its last error; a denial stays.
 #[derive(Default)]
 struct BucketErrors(BTreeMap<String, Option<CallError>>);
 
@@ -103,7 +103,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
         };
         for (bucket, error) in errors.0 {
             match error {
-                None => drop(report.reached.insert(bucket)),
+                None => drop(report.without_errors.insert(bucket)),
                 Some(error) if error.kind == CallErrorKind::Denied => {
                     report.denied.insert(bucket, error);
                 }
@@ -117,7 +117,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
         let at = self.clock.now();
         let plan = self.plan(&earlier, errors).await;
         if !self.may_write {
-            return fenced(plan, at);
+            return unsent_while_fenced(plan, at);
         }
         let sending = plan.canaries.iter().map(async |canary| {
             let sent = self.send(canary).await;
@@ -139,8 +139,8 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
         }
     }
 
-    /// The canaries of the Region's buckets. While the rules of a bucket cannot be read, its earlier
-    /// canaries are sent.
+    /// The canaries of the Region's buckets. While the rules or the default encryption of a bucket cannot be
+    /// read, its earlier canaries are sent.
     async fn plan(&self, earlier: &SentCanaries, errors: &mut BucketErrors) -> CanaryPlan {
         let mut plans = Vec::new();
         for route in canary::routes(self.policy, self.site) {
@@ -184,7 +184,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
         errors: &mut BucketErrors,
     ) -> ReceivedCanaries {
         let routes = canary::routes(self.policy, self.site.other());
-        let mut received = earlier.expect(list, &routes, self.clock.now());
+        let mut received = earlier.with_expected(list, &routes, self.clock.now());
         let looks = received.canaries.iter().map(async |known| {
             let (seen, error) = self.look_for(known).await;
             (seen, error, self.clock.now())
@@ -269,7 +269,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
 }
 
 /// What a fenced Region sends: nothing, and why.
-fn fenced(plan: CanaryPlan, at: Timestamp) -> SentCanaries {
+fn unsent_while_fenced(plan: CanaryPlan, at: Timestamp) -> SentCanaries {
     let unsent = plan.canaries.into_iter().map(|canary| UnprovenReplication {
         bucket: canary.bucket,
         rule: Some(canary.rule),
@@ -299,7 +299,7 @@ pub fn denials(
     let subject = |bucket: &str| format!("{CANARY_BUCKET_PREFIX}{bucket}");
     let alerts = report.denied.iter().map(|(bucket, error)| {
         let sentences = [
-            format!("Twinlake may not write, read or delete its canaries in the bucket {bucket}: {error}."),
+            format!("Twinlake is not allowed to write, read or delete its canaries in the bucket {bucket}: {error}."),
             "Whether S3 replicates from or to this bucket is not proved.".to_owned(),
             format!(
                 "Check that the stack parameter CanaryBucketArns of the stack in {region} names the bucket, and \
@@ -310,7 +310,7 @@ pub fn denials(
         Alert::new(AlertKind::TwinlakeAccessDenied, region, &subject, sentences, now)
     });
     let mut checked = CheckedSubjects::default();
-    for bucket in &report.reached {
+    for bucket in &report.without_errors {
         let kind = AlertKind::TwinlakeAccessDenied;
         checked = checked.with_resolved(kind, &subject(bucket), now);
     }

@@ -16,7 +16,7 @@ use twinlake_core::{
     CallError, Database, Facet, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 
-/// A Region whose calls that write ask a fence first. Reads ask nobody.
+/// A Region whose writing calls check the lease first. Calls that read do not.
 #[derive(Debug)]
 pub struct FencedRegion<R, L, C> {
     region: R,
@@ -24,8 +24,8 @@ pub struct FencedRegion<R, L, C> {
 }
 
 impl<R, L, C> FencedRegion<R, L, C> {
-    /// Puts a fence before the writes to a Region. `None` is for a Region that no function writes to,
-    /// because its ledger is kept in a file.
+    /// Checks the lease before each write to a Region. `None` is for a Region whose ledger is kept in a file: no
+    /// Lambda function writes to it.
     #[must_use]
     pub const fn new(region: R, fence: Option<Arc<WriteFence<L, C>>>) -> Self {
         Self { region, fence }

@@ -48,7 +48,7 @@ pub(super) async fn read(
                 .and_then(|detail| detail.error_message())
                 .unwrap_or_default();
             let error = call_error::from_code(CALL, region, code, message);
-            // A table without an optimizer, or without an entry, is reported as a failure.
+            // A table that has no optimizer, or does not exist, is reported as a failure.
             if error.kind != CallErrorKind::NotFound {
                 return Err(error);
             }

@@ -35,7 +35,7 @@ pub struct ApplyArgs {
     /// Apply without asking for confirmation
     #[arg(long)]
     pub yes: bool,
-        /// Apply the deletions of the plan that is shown even if they exceed the deletion limit
+    /// Apply the deletions of the plan that is shown even if they exceed the deletion limit
     ///
     /// `twinlake approve-deletions` does the same for all objects whose deletions are held.
 

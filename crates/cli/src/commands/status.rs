@@ -25,7 +25,7 @@ pub struct StatusArgs {
     /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub name: Option<String>,
-        /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
+    /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
     ///
     /// Write OBJECT before this option.
 

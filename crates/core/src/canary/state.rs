@@ -296,7 +296,7 @@ impl ReceivedCanaries {
     /// that no listed rule covers. `routes` lead from the peer's buckets. A list that could not be read
     /// changes nothing.
     #[must_use]
-    pub fn expect(
+    pub fn with_expected(
         self,
         list: Result<SentCanaries, String>,
         routes: &[CanaryRoute],

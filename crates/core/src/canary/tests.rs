@@ -332,9 +332,10 @@ fn sent(canaries: &[Canary]) -> Result<SentCanaries, String> {
 /// What is expected after the canary arrived at 1000, and after another list at `now`.
 fn after(list: Result<SentCanaries, String>, now: i64) -> ReceivedCanaries {
     let routes = [route(&["sales/"])];
-    let mut received = ReceivedCanaries::default().expect(sent(&[canary()]), &routes, at(900));
+    let mut received =
+        ReceivedCanaries::default().with_expected(sent(&[canary()]), &routes, at(900));
     received.canaries[0].record(Ok(at(1000)), at(1100));
-    received.expect(list, &routes, at(now))
+    received.with_expected(list, &routes, at(now))
 }
 
 #[test]
@@ -395,8 +396,8 @@ fn an_unlisted_canary_is_not_expected_if_another_rule_covers_it() {
         .collect();
     assert_eq!(rules, ["renamed"]);
     let routes = [route(&["sales/"])];
-    let received = ReceivedCanaries::default().expect(sent(&[canary()]), &routes, at(900));
-    let unpaired = received.expect(sent(&[canary()]), &[], at(950));
+    let received = ReceivedCanaries::default().with_expected(sent(&[canary()]), &routes, at(900));
+    let unpaired = received.with_expected(sent(&[canary()]), &[], at(950));
     assert_eq!(
         unpaired.canaries,
         [],
@@ -426,7 +427,7 @@ fn a_rule_that_becomes_unproven_keeps_its_canary_and_says_why() {
         assert_eq!(after(unproven(), week).canaries, []);
         // One that never had a canary is silent.
         let routes = [route(&["sales/"])];
-        let never = ReceivedCanaries::default().expect(unproven(), &routes, at(900));
+        let never = ReceivedCanaries::default().with_expected(unproven(), &routes, at(900));
         assert_eq!((never.canaries.len(), never.have_arrived()), (0, false));
     }
 }
@@ -444,7 +445,7 @@ fn a_route_is_unproven_until_a_canary_has_arrived_under_each_of_its_rules() {
         "no canary is expected from the bucket lake-a to lake-b"
     );
     assert!(none.unproven_routes(&[]).is_empty());
-    let mut received = ReceivedCanaries::default().expect(sent(&[canary()]), &routes, at(0));
+    let mut received = ReceivedCanaries::default().with_expected(sent(&[canary()]), &routes, at(0));
     assert!(unproven(&received).contains("none was looked for yet"));
     received.canaries[0].record(Ok(at(60)), at(60));
     assert_eq!(unproven(&received), "");

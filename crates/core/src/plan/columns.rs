@@ -371,7 +371,10 @@ mod tests {
             assert!(!reveals(PARQUET, None, shifted), "{shifted:?}");
             let by_index = Some("parquet.column.index.access");
             assert!(reveals(PARQUET, by_index, shifted), "{shifted:?}");
-            assert!(!reveals(TEXT, Some("metadata_location"), shifted), "{shifted:?}");
+            assert!(
+                !reveals(TEXT, Some("metadata_location"), shifted),
+                "{shifted:?}"
+            );
         }
     }
 

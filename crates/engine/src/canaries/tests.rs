@@ -387,7 +387,7 @@ async fn a_failed_step_of_one_bucket_is_reported_and_holds_back_nothing_else() {
         let [report, other] = world.round().await;
         assert_eq!(world.puts.get() - puts, 1 + usize::from(is_sent), "{call}");
         assert_eq!(report.denied.keys().collect::<Vec<_>>(), [bucket], "{call}");
-        assert!(report.reached.is_empty(), "{call}");
+        assert!(report.without_errors.is_empty(), "{call}");
         assert_eq!(other.denied.len(), 0, "{call}");
         let known = &report.state.received.canaries[0];
         assert_eq!(known.problem.is_none(), is_received, "{call}");
@@ -423,7 +423,7 @@ async fn an_outage_is_no_denial_and_resolves_nothing() {
     let world = World::new();
     world.fail("put", "lake-a", CallErrorKind::Unavailable);
     let [report, _] = world.round().await;
-    assert!(report.denied.is_empty() && report.reached.is_empty());
+    assert!(report.denied.is_empty() && report.without_errors.is_empty());
     assert_eq!(report.state.sent.failures.len(), 1);
 }
 
@@ -470,7 +470,7 @@ async fn without_time_nothing_is_begun_and_the_lag_grows() {
     assert_eq!(world.puts.get(), puts);
     let failure = report.state.sent.failures.values().next().unwrap();
     assert!(failure.contains("no time left"), "{failure}");
-    assert!(report.denied.is_empty() && report.reached.is_empty());
+    assert!(report.denied.is_empty() && report.without_errors.is_empty());
     world.now.set(world.now.get().plus_secs(3000));
     assert_eq!(world.lag(SiteId::B).await, Some(3000));
 }

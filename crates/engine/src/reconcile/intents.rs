@@ -192,7 +192,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// Puts what this session created, and what it paired by intents, into the rows, even if another
-    /// function has overwritten the intent meanwhile.
+    /// run has overwritten the intent meanwhile.
     pub(super) fn restore_own_intents(&mut self, rows: &mut LedgerRows) {
         let now = self.context.clock.now();
         self.unstored_intents.clear();

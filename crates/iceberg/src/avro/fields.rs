@@ -71,7 +71,7 @@ impl<'a> Cursor<'a> {
         let Some(Spanned { value, span }) = self.binary(schema, id)? else {
             return Ok(None);
         };
-        let value = std::str::from_utf8(value).map_err(|_| "a text is no UTF-8")?;
+        let value = std::str::from_utf8(value).map_err(|_| "a text is not valid UTF-8")?;
         Ok(Some(Spanned {
             value: value.to_owned(),
             span,

@@ -6,7 +6,7 @@ use askama::Template;
 use twinlake_core::drill::{DrillReport, DrillResult, DrillVerdict, StoredDrill};
 use twinlake_core::render::escape;
 
-/// What a supervisor's requirement finds in the report.
+/// Where the report answers a requirement of a supervisor.
 const REQUIREMENTS: [(&str, &str); 5] = [
     (
         "DORA, Article 11(6): tests of recovery plans, with switchovers to redundant capacity",

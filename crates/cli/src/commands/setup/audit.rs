@@ -210,9 +210,11 @@ pub(super) async fn run(args: &AuditArgs, regions: [&str; 2]) -> Result<CommandO
         return Ok(CommandOutcome::AttentionNeeded);
     }
     let made = walk(&needed, args, SetupMode::Make).await?;
-        output::print(match made.has_differences {
+    output::print(match made.has_differences {
         false => "Done. The trails log from now on.",
-        true => "What is listed as not done differs from what Twinlake makes: nothing of it was changed.",
+        true => {
+            "What is listed as not done differs from what Twinlake makes: nothing of it was changed."
+        }
     });
     Ok(CommandOutcome::done_if(!made.has_differences))
 }

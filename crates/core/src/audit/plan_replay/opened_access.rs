@@ -44,7 +44,7 @@ impl<'a> PlanReplay<'a> {
         .collect()
     }
 
-    /// Requires that nobody sees what a table shows by a grant that the primary lacks.
+    /// Requires that no grant that the primary lacks lets somebody read the table.
     pub(super) fn require_no_extra_access_to(&self, id: &TableId) -> Check {
         let still_held = |grant: &&PermissionGrant| {
             let held = self.current_grants.get(*grant);
@@ -108,8 +108,8 @@ impl<'a> PlanReplay<'a> {
         }
     }
 
-    /// Requires that the grants that decide beside an opt-in were read, and that the standby has
-    /// none that the primary lacks.
+    /// Requires that the grants on an object and its database, which decide alone once an opt-in is removed, were
+    /// read, and that the standby has none that the primary lacks.
     pub(super) fn require_no_extra_grant_beside(&self, subject: &Subject) -> Check {
         let database = subject.database().cloned().map(Subject::Database);
         for one in database.into_iter().chain([subject.clone()]) {
@@ -117,7 +117,7 @@ impl<'a> PlanReplay<'a> {
             if !is_read && !self.created.contains(&one) {
                 return reject(
                     AuditRule::WiderAccess,
-                    format!("the grants on {one} were not read, and an opt-in would go"),
+                    format!("the grants on {one} were not read, and an opt-in would be removed"),
                 );
             }
             self.require_no_extra_grant(&one)?;
@@ -296,7 +296,9 @@ impl<'a> PlanReplay<'a> {
             true => Ok(()),
             false => reject(
                 AuditRule::Unproven,
-                format!("Twinlake's role may not see every column of {id} in the primary"),
+                format!(
+                    "it is not proven that Twinlake's role sees every column of {id} in the primary"
+                ),
             ),
         }
     }

@@ -76,18 +76,23 @@ fn may_be_read_by_position(table: &Table) -> bool {
         return false;
     }
     let library = descriptor.pointer("/SerdeInfo/SerializationLibrary");
-    let class = library.and_then(Value::as_str).and_then(|name| name.rsplit('.').next());
+    let class = library
+        .and_then(Value::as_str)
+        .and_then(|name| name.rsplit('.').next());
     let by_name = ["JsonSerDe", "AvroSerDe", "ParquetHiveSerDe"];
-    !class.is_some_and(|class| by_name.contains(&class)) || all.to_string().contains(".index.access")
+    !class.is_some_and(|class| by_name.contains(&class))
+        || all.to_string().contains(".index.access")
 }
 
 /// The fields of a table in order, each with its type, and with its position if that is asked for.
 fn shown_fields(table: &Table, by_position: bool) -> Vec<(String, String)> {
     let data = table.storage_descriptor.iter().flat_map(|sd| &sd.columns);
-    let data = data.enumerate().map(|(position, column)| match by_position {
-        true => (position.to_string(), column),
-        false => (String::new(), column),
-    });
+    let data = data
+        .enumerate()
+        .map(|(position, column)| match by_position {
+            true => (position.to_string(), column),
+            false => (String::new(), column),
+        });
     let keys = table.partition_keys.iter();
     let keys = keys.map(|column| ("by".to_owned(), column));
     let mut all = Vec::new();
@@ -275,7 +280,8 @@ mod tests {
             .iter()
             .map(|(name, kind)| serde_json::json!({"Name": name, "Type": kind}))
             .collect();
-        let serde = serde_json::json!({"SerializationLibrary": "org.openx.data.jsonserde.JsonSerDe"});
+        let serde =
+            serde_json::json!({"SerializationLibrary": "org.openx.data.jsonserde.JsonSerDe"});
         let descriptor = serde_json::json!({"Columns": columns, "SerdeInfo": serde});
         let mut table = serde_json::json!({"Name": "t", "StorageDescriptor": descriptor});
         table
@@ -341,7 +347,11 @@ mod tests {
 
     #[test]
     fn what_moves_to_another_position_shows_other_data_unless_names_decide() {
-        let before = [("a", "struct<x:int,y:array<int>>"), ("b", "int"), ("c", "int")];
+        let before = [
+            ("a", "struct<x:int,y:array<int>>"),
+            ("b", "int"),
+            ("c", "int"),
+        ];
         let sent = |library: &str, columns: &[(&str, &str)]| {
             let mut table = plain(columns);
             let serde = serde_json::json!({"SerializationLibrary": library});
@@ -356,10 +366,16 @@ mod tests {
         let orc = "org.apache.hadoop.hive.ql.io.orc.OrcSerde";
         for library in [text, orc, ""] {
             assert!(!shows(library, &before[..2]), "{library}");
-            assert!(!shows(library, &[("a", "struct<x:int>"), before[1], before[2]]));
+            assert!(!shows(
+                library,
+                &[("a", "struct<x:int>"), before[1], before[2]]
+            ));
             assert!(shows(library, &before[1..]), "{library}");
             assert!(shows(library, &[before[0], before[2]]), "{library}");
-            assert!(shows(library, &[("a", "struct<y:array<int>>"), before[1], before[2]]));
+            assert!(shows(
+                library,
+                &[("a", "struct<y:array<int>>"), before[1], before[2]]
+            ));
         }
     }
 

@@ -65,7 +65,7 @@ pub(super) fn canaries(source: &str, destination: &str, key: &str) -> CanaryStat
     };
     let looked_at = READ_AT.plus_secs(-60);
     let mut received =
-        ReceivedCanaries::default().expect(Ok(list), &[route], READ_AT.plus_secs(-7200));
+        ReceivedCanaries::default().with_expected(Ok(list), &[route], READ_AT.plus_secs(-7200));
     received.at = looked_at;
     received.canaries[0].record(Ok(looked_at.plus_secs(-60)), looked_at);
     CanaryState {
