@@ -243,6 +243,21 @@ def test_policy_errors_name_the_line_and_the_key(cli):
     assert missing.returncode == 1 and "nowhere.toml" in missing.stderr
 
 
+def test_output_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_none(cli):
+    def run(stdout):
+        command = [str(TARGET / "twinlake"), "policy", "check", "policy.toml"]
+        return subprocess.run(command, cwd=cli.home, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
+
+    with open("/dev/full", "w") as full:
+        done = run(stdout=full)
+    assert done.returncode == 1 and "standard output" in done.stderr, done
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = run(stdout=writer)
+    os.close(writer)
+    assert closed.returncode == 0 and closed.stderr == "", closed
+
+
 def test_a_pair_that_s3_cannot_copy_is_neither_checked_nor_stored(cli):
     pair = '\n[[location]]\na = "s3://x/raw"\nb = "s3://y/dr/raw"\n'
     (cli.home / "moved.toml").write_text(POLICY + pair)
@@ -286,7 +301,7 @@ def test_explain_shows_what_an_event_leads_to(cli):
 
 def test_help_lists_the_commands_and_says_which_write_nothing(cli):
     done = cli.run("--help")
-    assert done.returncode == 0 and "neither writes anything" in " ".join(done.stdout.split())
+    assert done.returncode == 0 and "none writes anything in AWS" in " ".join(done.stdout.split())
     for word in ("plan", "diff", "apply", "resync", "status", "explain", "policy", "scenario",
                  "sandbox"):
         assert word in done.stdout

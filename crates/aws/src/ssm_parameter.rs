@@ -14,7 +14,7 @@ pub struct SsmParameters {
 }
 
 impl SsmParameters {
-    /// The parameters of the Region of some clients.
+    /// The SSM parameters of the Region that these SDK clients call.
     #[must_use]
     pub fn new(clients: &Clients) -> Self {
         Self {

@@ -1,17 +1,59 @@
 //! Terminal output, and the confirmation prompt.
 
 use crate::CliError;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write};
+use std::sync::OnceLock;
 use twinlake_core::render::{escape, escape_json};
 
-/// Prints text to standard output, with a newline at its end. Ignores a closed pipe.
+/// The first error of a write to standard output, such as that of a full disk.
+static WRITE_ERROR: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Prints text to standard output, with a newline at its end. [`finish`] returns an error of it.
 pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = out.write_all(b"\n");
+    let end = match text.ends_with('\n') {
+        true => "",
+        false => "\n",
+    };
+    write(&format!("{text}{end}"));
+}
+
+fn write(text: &str) {
+    record(write_to(&mut std::io::stdout().lock(), text));
+}
+
+fn write_to(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes())
+}
+
+fn record(written: std::io::Result<()>) {
+    if let Err(error) = written {
+        // Only the first is kept.
+        let _ = WRITE_ERROR.set(error);
     }
 }
+
+/// Writes what is buffered.
+///
+/// # Errors
+/// Something was not written. Whoever closes the pipe does not want the rest, so that is no error.
+pub fn finish() -> Result<(), CliError> {
+    record(std::io::stdout().lock().flush());
+    match WRITE_ERROR.get() {
+        Some(error) => failure_of(error),
+        None => Ok(()),
+    }
+}
+
+fn failure_of(error: &std::io::Error) -> Result<(), CliError> {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(CliError::File {
+            path: "standard output".to_owned(),
+            problem: format!("{error}. What the command has done stays done"),
+        }),
+    }
+}
+
 
 /// Prints a value as JSON to standard output.
 pub fn json<T: serde::Serialize>(value: &T) {
@@ -22,7 +64,7 @@ pub fn json<T: serde::Serialize>(value: &T) {
 /// Clears the screen, if standard output is a terminal.
 pub fn clear() {
     if std::io::stdout().is_terminal() {
-        print("\u{1b}[2J\u{1b}[H");
+                write("\u{1b}[2J\u{1b}[H");
     }
 }
 
@@ -53,7 +95,7 @@ pub fn is_interactive() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Asks a question on standard error. Returns true if the answer is exactly `yes`.
+/// Asks a question on standard error. Returns true if the answer is `yes`.
 pub(crate) fn confirm(question: &str) -> Result<bool, CliError> {
     note(&format!("{question} Type `yes` to confirm."));
     let mut line = String::new();

@@ -37,7 +37,7 @@ pub struct MonitorReport {
     pub readiness: Option<ReadinessCounts>,
     /// The alerts to publish.
     pub alerts: Vec<Alert>,
-    /// The incidents that this run found resolved.
+    /// What this run checked: it resolves incidents.
     pub checked: CheckedSubjects,
 }
 
@@ -52,7 +52,7 @@ pub struct Monitor<'a> {
     pub lag_thresholds: LagAlertThresholds,
 }
 
-/// Measures the lag of the channels from the primary, and stores a sample of it.
+/// Measures the lag of the channels from the primary, stores a sample of it, and counts what is not in sync.
 ///
 /// # Errors
 /// The ledger is out of reach.

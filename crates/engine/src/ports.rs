@@ -307,8 +307,8 @@ pub trait WriteRegion: ReadRegion {
     /// `NotFound` if it does not exist.
     async fn delete_function(&self, id: &FunctionId) -> Result<(), CallError>;
 
-    /// Creates or replaces attachments of one kind, at most [`MAX_STATISTICS_PER_UPDATE`] at a
-    /// time.
+    /// Creates or replaces attachments of a subject; of column statistics at most
+    /// [`MAX_STATISTICS_PER_UPDATE`] at a time.
     ///
     /// # Errors
     /// The call as a whole failed.

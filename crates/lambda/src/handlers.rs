@@ -87,7 +87,7 @@ fn before(deadline_millis: u64, secs: i64) -> Timestamp {
 /// Handles catalog and permission events, and scopes that Twinlake queued for a retry.
 ///
 /// # Errors
-/// The ledger is out of reach. SQS delivers the whole batch again.
+/// The ledger, the topic or the queue is out of reach. SQS delivers the whole batch again.
 pub async fn catalog_changes(runtime: &Runtime, event: LambdaEvent<SqsEvent>) -> BatchResponse {
     let (event, invocation) = event.into_parts();
     let telemetry = runtime.start_telemetry();
@@ -144,8 +144,8 @@ pub async fn catalog_changes(runtime: &Runtime, event: LambdaEvent<SqsEvent>) ->
     Ok(batch_response(result.failed))
 }
 
-/// Has Iceberg tables relocated by the function that has their files. If that fails, the messages of the
-/// batch are delivered again.
+/// Queues the relocation of Iceberg tables for the function that can read their files. If that fails, the
+/// messages of the batch are delivered again.
 async fn leave_unrelocated<'t>(
     runtime: &Runtime,
     tables: impl IntoIterator<Item = &'t TableId>,
@@ -365,8 +365,12 @@ async fn grant_reader_roles(
     match granted.await {
         Ok(granted) => {
             info!(grants = granted.len(), "reader roles granted");
-            let checked =
-                CheckedSubjects::default().with_healthy(&Subject::Catalog.to_string(), started);
+                        // What the grants on some databases say nothing about is not resolved by them.
+            let checked = match databases {
+                None => CheckedSubjects::default()
+                    .with_healthy(&Subject::Catalog.to_string(), started),
+                Some(_) => CheckedSubjects::default(),
+            };
             Ok(publish_and_resolve(runtime, authority.role, (&[], &checked)).await?)
         }
         Err(error) => {
@@ -405,7 +409,8 @@ async fn grant_reader_roles(
 }
 
 /// Returns the databases that the events of a batch name. Returns `None`, which means all
-/// databases, if the input is not a batch or if one of its events names no database.
+/// databases, if the input is not a batch, or if one of its events is about no database. An event that cannot be
+/// parsed, or is no scope, is left out.
 fn databases_in_events(event: &Value, event_context: &EventContext) -> Option<BTreeSet<Name>> {
     let batch: SqsEvent = serde_json::from_value(event.clone()).ok()?;
     let mut names = BTreeSet::new();

@@ -382,7 +382,8 @@ impl SimState {
     }
 
     /// Lets each call yield to other futures up to `most` times before it takes effect, so that what a caller does
-    /// at once is interleaved. Each number interleaves in another way.
+    /// at once is interleaved. Each number that is no multiple of 7 interleaves in another
+    /// way.
     pub fn set_max_yields_per_call(&mut self, most: usize) {
         self.max_yields_per_call = most;
     }
@@ -391,7 +392,7 @@ impl SimState {
     pub(crate) fn yields_before_call(&self) -> usize {
         match self.max_yields_per_call {
             0 => 0,
-            most => 1 + (self.calls.len() * 7 + most) % most,
+            most => 1 + self.calls.len() * 7 % most,
         }
     }
 

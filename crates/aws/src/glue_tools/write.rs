@@ -4,6 +4,17 @@ use super::{GlueTools, convert};
 use twinlake_core::query::QueryObject;
 use twinlake_core::{CallError, CallErrorKind};
 
+/// Sets the one of the four shapes of a classifier that the input has.
+macro_rules! with_classifier {
+    ($call:expr, $input:expr) => {
+        $call
+            .set_grok_classifier($input.grok_classifier)
+            .set_xml_classifier($input.xml_classifier)
+            .set_json_classifier($input.json_classifier)
+            .set_csv_classifier($input.csv_classifier)
+    };
+}
+
 /// Sets the fields that creations and updates of crawlers share: all but the schedule, which no call here sets.
 macro_rules! with_crawler {
     ($call:expr, $input:expr) => {
@@ -28,12 +39,7 @@ impl GlueTools {
     pub(crate) async fn create_classifier(&self, object: &QueryObject) -> Result<(), CallError> {
         const CALL: &str = "CreateClassifier";
         let input = convert::to_new_classifier(object).map_err(self.unwritable(CALL))?;
-        let call = self.glue.create_classifier();
-        let call = call
-            .set_grok_classifier(input.grok_classifier)
-            .set_xml_classifier(input.xml_classifier)
-            .set_json_classifier(input.json_classifier)
-            .set_csv_classifier(input.csv_classifier);
+        let call = with_classifier!(self.glue.create_classifier(), input);
         call.send().await.map_err(self.failed(CALL))?;
         Ok(())
     }
@@ -41,12 +47,7 @@ impl GlueTools {
     pub(crate) async fn update_classifier(&self, desired: &QueryObject) -> Result<(), CallError> {
         const CALL: &str = "UpdateClassifier";
         let input = convert::to_changed_classifier(desired).map_err(self.unwritable(CALL))?;
-        let call = self.glue.update_classifier();
-        let call = call
-            .set_grok_classifier(input.grok_classifier)
-            .set_xml_classifier(input.xml_classifier)
-            .set_json_classifier(input.json_classifier)
-            .set_csv_classifier(input.csv_classifier);
+        let call = with_classifier!(self.glue.update_classifier(), input);
         call.send().await.map_err(self.failed(CALL))?;
         Ok(())
     }

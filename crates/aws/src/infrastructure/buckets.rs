@@ -267,13 +267,11 @@ fn lifecycle_rule(rule: &S3LifecycleRule) -> LifecycleRule {
         filter.tag().is_none() && !has_size && filter.and().is_none()
     });
     let expiration = rule.expiration();
-    let classes = rule
-        .transitions()
-        .iter()
-        .filter_map(|transition| transition.storage_class());
-    let archive = classes
-        .into_iter()
-        .find(|class| ARCHIVES.contains(&class.as_str()));
+        let is_archive = |class: &&TransitionStorageClass| ARCHIVES.contains(&class.as_str());
+    let transitions = rule.transitions().iter();
+    let archives = transitions.filter(|one| one.storage_class().as_ref().is_some_and(is_archive));
+    let archive = archives.clone().find_map(|one| one.storage_class());
+
     LifecycleRule {
         id: rule.id().unwrap_or_default().to_owned(),
         is_enabled: *rule.status() == ExpirationStatus::Enabled,
@@ -287,7 +285,11 @@ fn lifecycle_rule(rule: &S3LifecycleRule) -> LifecycleRule {
         expires_after_days: expiration
             .and_then(|expiration| expiration.days())
             .filter(|_| is_by_prefix),
-        archive_class: archive.map(|class| class.as_str().to_owned()),
+                archive_class: archive.map(|class| class.as_str().to_owned()),
+        archives_after_days: archives
+            .filter_map(|transition| transition.days())
+            .min()
+            .filter(|_| is_by_prefix),
     }
 }
 

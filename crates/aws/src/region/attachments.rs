@@ -375,7 +375,7 @@ impl AwsRegion {
     }
 }
 
-/// Stores what became of the entries of a batch at these indexes, whose call this was.
+/// Stores the results of one call at the indexes that its entries have in the batch.
 ///
 /// # Errors
 /// The call failed as a whole, and the batch has no other entries.

@@ -120,7 +120,7 @@ impl FileLedger {
         try_write().map_err(|error| self.call_error(call, error.as_ref()))
     }
 
-    /// Changes what a ledger has once, and stores it.
+    /// Changes what a ledger has one of, such as the epoch, and stores it.
     pub(super) async fn change<T>(
         &self,
         call: &str,

@@ -78,8 +78,8 @@ impl Ignored<'_> {
     }
 }
 
-/// Leaves out the grants of the primary that may only be listed because the principal is an
-/// administrator there, except where the standby has them: there, the primary allows them.
+/// Leaves out the grants of the primary that may be listed merely because the principal is an administrator
+/// there. Those that the standby has, too, are kept.
 pub(super) fn without_implicit(
     builder: &PlanBuilder<'_>,
     in_primary: Grants,

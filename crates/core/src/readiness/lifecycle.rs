@@ -1,4 +1,5 @@
-//! Checks that lifecycle rules delete and archive the same objects in both Regions. S3 does not replicate
+//! Checks that the standby's lifecycle rules delete and archive no object that the primary keeps longer, and delete
+//! what the primary deletes. S3 does not replicate
 //! expirations, and a replica keeps the creation time of its source object.
 
 use super::ReadinessCheck as Check;
@@ -50,27 +51,37 @@ fn compare(
         rule.is_enabled && overlaps
     };
     for rule in replica.iter().filter(concerns) {
-        if rule.expires_objects && !expires_as_soon(source, rule, &prefix) {
+                if rule.expires_objects && !acts_as_soon(source, rule, &prefix, EXPIRATION) {
             add_early_expiration(checked, standby.bucket(), rule);
         }
         if let Some(class) = &rule.archive_class
-            && !source
-                .iter()
-                .filter(concerns)
-                .any(|other| other.archive_class.is_some())
+            && !acts_as_soon(source, rule, &prefix, ARCHIVING)
         {
             add_archive(checked, standby.bucket(), rule, class);
         }
+
     }
     for rule in source.iter().filter(concerns) {
-        if rule.expires_objects && !expires_as_soon(replica, rule, &prefix) {
+                if rule.expires_objects && !acts_as_soon(replica, rule, &prefix, EXPIRATION) {
             add_late_expiration(checked, standby.bucket(), rule);
         }
     }
 }
 
-/// Whether rules delete the objects of a location that a rule deletes, as soon as it or sooner.
-fn expires_as_soon(rules: &[LifecycleRule], rule: &LifecycleRule, location: &str) -> bool {
+/// The age in days at which a rule acts on all objects with its prefix.
+type AgeInDays = fn(&LifecycleRule) -> Option<i32>;
+
+const EXPIRATION: AgeInDays = |rule| rule.expires_after_days;
+const ARCHIVING: AgeInDays = |rule| rule.archives_after_days;
+
+/// Whether rules act on the objects of a location that a rule acts on, as soon as it or sooner.
+fn acts_as_soon(
+    rules: &[LifecycleRule],
+    rule: &LifecycleRule,
+    location: &str,
+    age_in_days: AgeInDays,
+) -> bool {
+
     // Of the rule's objects only those of the location matter.
     let prefix = match rule.prefix.starts_with(location) {
         true => rule.prefix.as_str(),
@@ -78,7 +89,7 @@ fn expires_as_soon(rules: &[LifecycleRule], rule: &LifecycleRule, location: &str
     };
     let mut enabled = rules.iter().filter(|other| other.is_enabled);
     enabled.any(|other| {
-        let days = (other.expires_after_days, rule.expires_after_days);
+        let days = (age_in_days(other), age_in_days(rule));
         let is_as_soon = matches!(days, (Some(other), Some(days)) if other <= days);
         other.definition == rule.definition || (is_as_soon && prefix.starts_with(&other.prefix))
     })
@@ -100,10 +111,10 @@ fn add_early_expiration(checked: &mut Checked<'_>, bucket: &str, rule: &Lifecycl
 fn add_archive(checked: &mut Checked<'_>, bucket: &str, rule: &LifecycleRule, class: &str) {
     let texts = Texts {
         problem: format!(
-            "the rule moves objects to {class}, and the primary's bucket has no such rule"
+            "the rule moves objects to {class} that the primary's bucket keeps, or keeps longer"
         ),
         effect: "Queries in the standby fail on objects that have to be restored first.",
-        remedy: format!("Remove this rule of {bucket}; {}", see(checked, bucket)),
+        remedy: format!("Remove or lengthen this rule of {bucket}; {}", see(checked, bucket)),
     };
     add(checked, Severity::Blocker, bucket, rule, texts);
 }

@@ -224,6 +224,29 @@ fn a_shorter_expiration_in_the_primary_covers_that_of_the_standby() {
 }
 
 #[test]
+fn a_standby_archives_no_object_that_the_primary_keeps_longer() {
+    let rule = |prefix: &str, days: Option<i32>| LifecycleRule {
+        prefix: prefix.to_owned(),
+        archives_after_days: days,
+        definition: format!("{prefix} after {days:?} days"),
+        ..lifecycle_rule(false, Some("GLACIER"))
+    };
+    let finds = |primary: LifecycleRule, standby: LifecycleRule| {
+        let found = findings(|r| {
+            bucket_of(&mut r.primary).lifecycle = Reading::Read(vec![primary]);
+            bucket_of(&mut r.standby).lifecycle = Reading::Read(vec![standby]);
+        });
+        !found.is_empty()
+    };
+    assert!(!finds(rule("", Some(30)), rule("", Some(30))));
+    assert!(!finds(rule("", Some(30)), rule("", Some(90))));
+    assert!(finds(rule("", Some(3650)), rule("", Some(1))));
+    // The primary archives less, or nobody knows when.
+    assert!(finds(rule("sales/old/", Some(1)), rule("", Some(1))));
+    assert!(finds(rule("", None), rule("", Some(1))));
+}
+
+#[test]
 fn trails_may_record_reads_and_writes_apart() {
     let selections = |parts: &[(bool, bool, bool)]| {
         let trails = parts.iter().map(|&(logging, writes, reads)| Trail {

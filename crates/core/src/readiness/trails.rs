@@ -6,8 +6,8 @@ use super::ReadinessSeverity as Severity;
 use super::{Checked, Reading, RegionReadings, Texts, Trail};
 use crate::arn::Arn;
 
-const NO_PERMISSION_EVENTS: &str = "EventBridge gets no event of permission changes: a revoke in the \
-     primary reaches the standby only with the next resync.";
+const NO_PERMISSION_EVENTS: &str = "EventBridge gets no event of permission changes: a revoke in this \
+     Region, while it is the primary, reaches the other one only with the next resync.";
 const NO_READ_EVENTS: &str = "Denied reads and GetDataAccess are not recorded: Twinlake cannot report users \
      that are refused in the standby.";
 

@@ -114,7 +114,7 @@ where
         epoch: regions.epoch,
         switched_at: record.switched_at,
         accepted: record.accepted.clone(),
-        // What this Region once began as the primary is over.
+        // Drops the journal of a takeover that this Region began as the primary.
         failover: None,
     };
     let written = former.put_epoch_record(&next, former_version).await;

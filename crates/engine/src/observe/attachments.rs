@@ -92,13 +92,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let is_absent =
             |observed: &Observation<Observed<Function>>| matches!(observed, Observation::Absent(_));
         let refusals = [&primary, &standby].map(|observed| read_error_of(observed).cloned());
-        let [in_primary, in_standby] = refusals;
-        let is_wanted = may_exist || standby.present().is_some() || in_primary.is_some();
+        let [primary_refusal, standby_refusal] = refusals;
+        let is_wanted = may_exist || standby.present().is_some() || primary_refusal.is_some();
         if is_absent(&primary) && is_wanted {
-            primary = prove_function_absence(self.primary, id, in_primary.as_ref()).await;
+            primary = prove_function_absence(self.primary, id, primary_refusal.as_ref()).await;
         }
-        if is_absent(&standby) && (may_exist || in_standby.is_some()) {
-            standby = prove_function_absence(self.standby, id, in_standby.as_ref()).await;
+        if is_absent(&standby) && (may_exist || standby_refusal.is_some()) {
+            standby = prove_function_absence(self.standby, id, standby_refusal.as_ref()).await;
         }
         // A function created in a database that is a resource link is created in the link's target.
         if !snapshots.standby.databases.contains_key(&id.database) {
@@ -237,8 +237,7 @@ fn columns_to_read(snapshot: &Snapshot, subject: &Subject, facet: Facet) -> Opti
     }
 }
 
-/// Adds to a function that a Region does not know by name whether the complete listing of its
-/// database lacks it too.
+/// Checks whether the complete listing of the database lacks a function, too, that a read by name did not find.
 async fn prove_function_absence<R: ReadRegion>(
     region: &R,
     id: &FunctionId,

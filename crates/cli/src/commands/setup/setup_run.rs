@@ -64,7 +64,7 @@ impl SetupRun {
         self.ensure_made(action, state, make).await.map(drop)
     }
 
-    /// As [`Self::ensure`]. Returns what the call returned that made it; `None` if nothing was made.
+    /// As [`Self::ensure`]. Returns the result of `make`; `None` if nothing was made.
     async fn ensure_made<T>(
         &mut self,
         action: &str,
@@ -92,7 +92,7 @@ impl SetupRun {
     }
 
     /// As [`Self::ensure`], for what everything else rests on: if something else has the name, nothing more
-    /// is done. Returns what the call returned that made it; `None` if nothing was made.
+    /// is done. Returns the result of `make`; `None` if nothing was made.
     ///
     /// # Errors
     /// Also if something else is there.
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_made_a_thing_returns_its_name_and_nothing_else_has_one() {
+    async fn the_result_of_the_call_is_returned_only_if_it_was_made() {
         let made = async |mode, state| {
             let make = async || Ok("key/1");
             let mut run = SetupRun::new(mode);

@@ -11,7 +11,7 @@ pub const UNNEEDED_GRACE_SECS: i64 = 24 * 3600;
 /// none removes it by then; the rest is for clocks that differ.
 pub const REMOVAL_SECS: i64 = 20 * 60;
 
-/// The most files that one look removes.
+/// The most files that one run removes.
 const MAX_REMOVED_FILES: usize = 500;
 
 /// Files that relocations wrote and that no commit needs which may be shown, by their paths in the standby.
@@ -19,7 +19,7 @@ const MAX_REMOVED_FILES: usize = 500;
 pub(super) struct UnneededFiles {
     /// Since when the catalog entry is known to show a commit without the file.
     since: BTreeMap<String, Option<Timestamp>>,
-    /// Files that some function removes, and since when. Nobody may rely on them, nor write them again.
+        /// Files that a run is removing, and since when. Nobody may rely on them, nor write them again.
     removed: BTreeMap<String, Timestamp>,
 }
 
@@ -46,8 +46,8 @@ impl UnneededFiles {
         self.since.retain(|path, _| !is_gone(path));
     }
 
-    /// Records that the catalog entry shows a commit which needs none of the files. Removals that must have
-    /// ended are forgotten; a file that is still there is removed again.
+    /// Records that the catalog entry shows a commit which needs none of the files. The files of
+    /// removals that must have ended are due again a day after these began; [`Self::forget`] drops those that are gone.
     pub(super) fn record_shown(&mut self, now: Timestamp) {
         for since in self.since.values_mut() {
             since.get_or_insert(now);
@@ -71,8 +71,7 @@ impl UnneededFiles {
         since.any(|since| Self::is_due(*since, now))
     }
 
-    /// Records that the files which are due are removed, and returns them. Once this is stored, and only then,
-    /// they may be.
+    /// Marks the files that are due as being removed, and returns them. Delete them only after this is stored.
     pub(super) fn begin_removal(&mut self, now: Timestamp) -> Vec<String> {
         let due = self.since.iter();
         let due = due.filter(|(_, since)| Self::is_due(**since, now));
