@@ -170,10 +170,8 @@ fn a_part_that_leaves_its_own_scope_after_some_work_is_continued() {
     let request = ReadRequest::for_facets(&facets);
     scope.add(Subject::Table(table_id()), request);
     let message = RetryMessage {
-        scope,
-        attempt: 0,
-        deadline: now,
         part: Some(part),
+        ..RetryMessage::new(scope, now)
     };
     let first = run_resync_part(&harness, Some(now.plus_secs(1)), Some(&message));
     assert_eq!(first.verified_at, None);

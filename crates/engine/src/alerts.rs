@@ -50,6 +50,9 @@ pub fn invalid_operation(error: &DocumentError, region: &str, now: Timestamp) ->
     )
 }
 
+/// The subject of an alert about a rejection that names no part of a plan.
+pub(crate) const WHOLE_PLAN: &str = "a plan";
+
 /// The subject of an alert about an event that cannot be parsed.
 pub(crate) const EVENT_SUBJECT: &str = "an event";
 
@@ -61,8 +64,19 @@ const MAX_DIGEST_SAMPLES: usize = 100;
 /// Returns the alerts for an outcome: at most one of each kind for each database.
 #[must_use]
 pub fn from_outcome(outcome: &ReconcileOutcome, region: &str, now: Timestamp) -> Vec<Alert> {
+    from_problems(outcome, region, now, |_, _| true)
+}
+
+/// Returns the alerts for those problems of an outcome that are told of, by their kind and subject.
+pub(crate) fn from_problems(
+    outcome: &ReconcileOutcome,
+    region: &str,
+    now: Timestamp,
+    is_told: impl Fn(AlertKind, &str) -> bool,
+) -> Vec<Alert> {
     let mut groups: BTreeMap<(AlertKind, String), Vec<(String, String)>> = BTreeMap::new();
-    for (kind, subject, detail) in problems(outcome) {
+    let problems = problems(outcome).into_iter();
+    for (kind, subject, detail) in problems.filter(|(kind, subject, _)| is_told(*kind, subject)) {
         let group = groups.entry((kind, group_of(&subject))).or_default();
         group.push((subject, detail));
     }
@@ -82,7 +96,7 @@ fn problems(outcome: &ReconcileOutcome) -> Vec<(AlertKind, String, String)> {
             .map(|target| target.subject().to_string())
             .collect();
         if subjects.is_empty() {
-            subjects.insert("a plan".to_owned());
+            subjects.insert(WHOLE_PLAN.to_owned());
         }
         let of_subject = |subject| (kind, subject, rejection.to_string());
         problems.extend(subjects.into_iter().map(of_subject));

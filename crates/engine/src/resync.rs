@@ -506,11 +506,10 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             .count();
         let ledger = self.context.ledger;
         ledger.add_run_part(&next.run, &next.name).await?;
+        let deadline = self.context.clock.now().plus_secs(PART_DEADLINE_SECS);
         let message = RetryMessage {
-            scope,
-            attempt: 0,
-            deadline: self.context.clock.now().plus_secs(PART_DEADLINE_SECS),
             part: Some(next),
+            ..RetryMessage::new(scope, deadline)
         };
         retry_queue.send(&message, delay).await
     }

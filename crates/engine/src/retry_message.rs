@@ -17,6 +17,27 @@ pub struct RetryMessage {
     /// The part of a resync run that the message requests, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<ResyncPart>,
+    /// How often permissions of the scope may still be read again because a listing of them may be old. `None` is
+    /// [`MAX_LOOKS`]. It only falls from a message to those that follow it, so their number is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks_left: Option<u8>,
+    /// Whether it stands for a message that was delivered before, and whose permissions are read again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_redelivered: bool,
+    /// Whether it stands for an event that was not attempted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_event: bool,
+}
+
+/// How often permissions are read again because a listing of them may be old.
+pub const MAX_LOOKS: u8 = 2;
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde expects"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A part of a resync run.
@@ -60,8 +81,11 @@ fn short(digest: &str) -> &str {
 /// A part of a resync run that is received later than this after it was sent counts as delivered before.
 pub const PART_DEADLINE_SECS: i64 = 6 * 3600;
 
-/// The attempt whose message is sent with the delay after it, 640 seconds.
-const LOOK_AGAIN_ATTEMPT: u32 = 7;
+/// The delay in seconds of the first look at permissions that are read again.
+const FIRST_LOOK_DELAY_SECS: u16 = 80;
+
+/// The delay in seconds of the last look at permissions that are read again.
+pub const LAST_LOOK_DELAY_SECS: u16 = 640;
 
 /// The delay of a message after the first attempt.
 pub const FIRST_DELAY_SECS: u16 = 5;
@@ -77,6 +101,41 @@ struct Envelope {
 }
 
 impl RetryMessage {
+    /// The first message about a scope.
+    #[must_use]
+    pub const fn new(scope: Scope, deadline: Timestamp) -> Self {
+        Self {
+            scope,
+            attempt: 0,
+            deadline,
+            part: None,
+            looks_left: None,
+            is_redelivered: false,
+            is_event: false,
+        }
+    }
+
+    /// How often permissions of the scope may still be read again.
+    #[must_use]
+    pub fn looks_left(&self) -> u8 {
+        self.looks_left.unwrap_or(MAX_LOOKS).min(MAX_LOOKS)
+    }
+
+    /// The message with which permissions are read again that its scope may have read too early, and its delay in
+    /// seconds. `left` is how often they may still be read again, this time included.
+    #[must_use]
+    pub fn look(scope: Scope, deadline: Timestamp, left: u8) -> (Self, u16) {
+        let delay = match left >= MAX_LOOKS {
+            true => FIRST_LOOK_DELAY_SECS,
+            false => LAST_LOOK_DELAY_SECS,
+        };
+        let message = Self {
+            looks_left: Some(left.saturating_sub(1)),
+            ..Self::new(scope, deadline)
+        };
+        (message, delay)
+    }
+
     /// Parses a message body. Returns `None` if it is not a retry message.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
@@ -94,8 +153,8 @@ impl RetryMessage {
         serde_json::to_string(&envelope).unwrap_or_default()
     }
 
-    /// If a part of a resync run was delivered before: the message that has it made once more, after 640
-    /// seconds. A function that ended between a grant and its next read has left the grant, and a listing of
+    /// If a part of a resync run was delivered before: the message that has it made once more, after
+    /// [`LAST_LOOK_DELAY_SECS`]. A function that ended between a grant and its next read has left the grant, and a listing of
     /// the standby may be older than it. Other messages look again by themselves. What is received after
     /// its deadline counts as delivered before, whoever sent it back.
     #[must_use]
@@ -103,7 +162,6 @@ impl RetryMessage {
         let is_past_deadline = self.deadline < now;
         let looks_again = self.part.is_some() && (is_redelivered || is_past_deadline);
         looks_again.then(|| Self {
-            attempt: LOOK_AGAIN_ATTEMPT,
             deadline: self.deadline.max(now.plus_secs(PART_DEADLINE_SECS)),
             ..self.clone()
         })
@@ -142,14 +200,23 @@ mod tests {
     #[test]
     fn a_message_round_trips_and_an_event_is_not_parsed_as_one() {
         let message = RetryMessage {
-            scope: Scope::catalog(),
             attempt: 3,
-            deadline: Timestamp::from_secs(10),
-            part: None,
+            ..RetryMessage::new(Scope::catalog(), Timestamp::from_secs(10))
         };
-        assert_eq!(
-            RetryMessage::parse(message.body().as_bytes()),
-            Some(message.clone())
+        let changed = RetryMessage {
+            looks_left: Some(0),
+            is_redelivered: true,
+            is_event: true,
+            ..message.clone()
+        };
+        for message in [&message, &changed] {
+            let parsed = RetryMessage::parse(message.body().as_bytes());
+            assert_eq!(parsed.as_ref(), Some(message));
+        }
+        let body = message.body();
+        assert!(
+            !body.contains("looks_left") && !body.contains("is_"),
+            "a version without these fields reads it: {body}"
         );
         assert_eq!(RetryMessage::parse(b"{\"source\":\"aws.glue\"}"), None);
         let mut event: serde_json::Value = serde_json::from_str(&message.body()).unwrap();
@@ -161,10 +228,8 @@ mod tests {
     fn what_takes_access_away_is_delayed_for_seconds_and_not_with_others() {
         let delays = |attempt: u32| -> BTreeSet<u16> {
             let messages = (0..64).map(|deadline| RetryMessage {
-                scope: Scope::catalog(),
                 attempt,
-                deadline: Timestamp::from_millis(deadline),
-                part: None,
+                ..RetryMessage::new(Scope::catalog(), Timestamp::from_millis(deadline))
             });
             messages.map(|one| one.narrowing_delay_secs()).collect()
         };
@@ -179,15 +244,13 @@ mod tests {
     fn a_part_of_a_resync_that_was_delivered_before_is_made_once_more() {
         let started = Timestamp::from_secs(100);
         let part = RetryMessage {
-            scope: Scope::catalog(),
-            attempt: 0,
-            deadline: Timestamp::from_secs(1_000),
             part: Some(ResyncPart::first(started, "0123456789abcdef")),
+            ..RetryMessage::new(Scope::catalog(), Timestamp::from_secs(1_000))
         };
         let now = Timestamp::from_secs(1_000);
         assert_eq!(part.after_redelivery(false, now), None);
         let again = part.after_redelivery(true, now).unwrap();
-        assert_eq!((again.delay_secs_after(), &again.part), (640, &part.part));
+        assert_eq!((again.attempt, &again.part), (0, &part.part));
         let late = Timestamp::from_secs(1_001);
         let again = part.after_redelivery(false, late).unwrap();
         assert_eq!(
@@ -203,10 +266,8 @@ mod tests {
     fn the_delay_doubles_up_to_the_sqs_maximum() {
         let delay = |attempt| {
             let message = RetryMessage {
-                scope: Scope::default(),
                 attempt,
-                deadline: Timestamp::from_millis(0),
-                part: None,
+                ..RetryMessage::new(Scope::default(), Timestamp::from_millis(0))
             };
             message.delay_secs_after()
         };

@@ -30,7 +30,7 @@ use twinlake_engine::reconcile::ReconcileLogEntry;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority};
 use twinlake_engine::resync::ResyncDepth;
 use twinlake_engine::resync::{ResyncProgress, ResyncReport};
-use twinlake_engine::retry_message::{ResyncPart, RetryMessage};
+use twinlake_engine::retry_message::{LAST_LOOK_DELAY_SECS, ResyncPart, RetryMessage};
 use twinlake_engine::{Clock as _, ReconcileOutcome, RetryQueue as _};
 
 /// The response of a handler to an SQS batch: the messages that SQS must deliver again.
@@ -210,10 +210,8 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
             retry_message.after_redelivery(message.is_redelivered, runtime.clock.now());
         let result = match (result, look_again) {
             (Ok(()), Some(again)) => {
-                runtime
-                    .retry_queue
-                    .send(&again, again.delay_secs_after())
-                    .await
+                let delay = LAST_LOOK_DELAY_SECS;
+                runtime.retry_queue.send(&again, delay).await
             }
             (result, _) => result,
         };

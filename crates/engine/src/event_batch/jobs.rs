@@ -2,18 +2,14 @@
 //! sent again, by which deadline.
 
 use super::QueueMessage;
-use crate::retry_message::{FIRST_DELAY_SECS, RetryMessage};
-use std::collections::BTreeSet;
+use crate::retry_message::{FIRST_DELAY_SECS, MAX_LOOKS, RetryMessage};
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{EventContext, Parsed, parse, time_of};
 use twinlake_core::scope::ReadRequest;
-use twinlake_core::{Facet, Scope, Subject, Timestamp, heartbeat};
+use twinlake_core::{Facet, PermissionGrant, Scope, Subject, Timestamp, heartbeat};
 
 /// How long a scope is retried before it is left to the resync.
 pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
-
-/// The attempts that read permissions again of which a listing may be old. Their messages are sent with the
-/// delays after the attempts before them: 80 seconds and 640.
-pub(super) const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
 
 /// A message that is so much later than its event, or than the deadline of a retry, counts as delivered before:
 /// it may have been in a dead-letter queue, whoever sent it back. An event that is only late is read once more
@@ -31,10 +27,12 @@ struct Request {
     /// The number of earlier attempts.
     attempt: u32,
     deadline: Timestamp,
-    /// The message is an event, and no [`RetryMessage`].
+    /// The message is an event, or stands for one that was not attempted.
     is_event: bool,
-    /// The message was delivered before.
+    /// The message was delivered before, or stands for one that was.
     is_redelivered: bool,
+    /// How often the permissions may still be read again.
+    looks_left: u8,
 }
 
 /// Requests that one reconciliation handles.
@@ -63,17 +61,13 @@ pub(super) fn merge_into_jobs(
 ) -> ParsedMessages {
     let mut parsed = ParsedMessages::default();
     for message in messages {
-        let retry_message = RetryMessage::parse(&message.body);
-        let is_event = retry_message.is_none();
-        let expected_by = match &retry_message {
-            Some(retry) => Some(retry.deadline),
-            None => time_of(&message.body),
-        };
-        let is_late = expected_by.is_some_and(|at| at.plus_secs(MAX_FIRST_DELIVERY_SECS) < now);
-        let (scope, attempt, deadline) = match retry_message {
-            Some(retry) => (retry.scope, retry.attempt, retry.deadline),
+        let received = match RetryMessage::parse(&message.body) {
+            Some(retry_message) => retry_message,
             None => match parse(&message.body, event_context) {
-                Ok(Parsed::Scope(scope)) => (scope, 0, now.plus_secs(RETRY_WINDOW_SECS)),
+                Ok(Parsed::Scope(scope)) => RetryMessage {
+                    is_event: true,
+                    ..RetryMessage::new(scope, now.plus_secs(RETRY_WINDOW_SECS))
+                },
                 Ok(Parsed::Ignored(reason)) => {
                     parsed.ignored.push((message.id.clone(), reason));
                     continue;
@@ -84,6 +78,15 @@ pub(super) fn merge_into_jobs(
                 }
             },
         };
+        let expected_by = time_of(&message.body).unwrap_or(received.deadline);
+        let is_late = expected_by.plus_secs(MAX_FIRST_DELIVERY_SECS) < now;
+        let is_delivered_again = message.is_redelivered || is_late;
+        let looks_left = match is_delivered_again {
+            // It may have ended in the last look. After the deadline it is left to the resync.
+            true if received.deadline > now || is_late => received.looks_left().max(1),
+            true | false => received.looks_left(),
+        };
+        let scope = received.scope;
         for scope in scope.split() {
             let Some(subject) = scope.read_requests.keys().next().cloned() else {
                 continue;
@@ -91,10 +94,11 @@ pub(super) fn merge_into_jobs(
             let request = Request {
                 subject,
                 scope,
-                attempt,
-                deadline,
-                is_event,
-                is_redelivered: message.is_redelivered || is_late,
+                attempt: received.attempt,
+                deadline: received.deadline,
+                is_event: received.is_event,
+                is_redelivered: is_delivered_again || received.is_redelivered,
+                looks_left,
             };
             add_request(&mut parsed.jobs, request, &message.id);
         }
@@ -208,100 +212,148 @@ impl Job {
         deadlines.max().unwrap_or_default()
     }
 
+    /// How often the permissions of the requests may still be read again, as a message stores it.
+    pub(super) fn looks_left(&self) -> Option<u8> {
+        let left = self.requests.iter().map(|request| request.looks_left).max();
+        left.and_then(stored_looks)
+    }
+
     /// The deadline of a scope that is due at a time: the latest one, and at least a retry window after that
     /// time.
     pub(super) fn latest_deadline_from(&self, at: Timestamp) -> Timestamp {
         self.latest_deadline().max(at.plus_secs(RETRY_WINDOW_SECS))
     }
 
-    /// All requests as messages, with their delay in seconds, the first one. They were not attempted, so their
-    /// number of attempts stays.
+    /// All requests as messages, with their delay in seconds, the first one. They were not attempted, so the
+    /// messages say of them what those say that made the requests.
     pub(super) fn messages_not_attempted(&self) -> Vec<(RetryMessage, u16)> {
-        let requests: Vec<&Request> = self.requests.iter().collect();
+        let (events, retries): (Vec<&Request>, Vec<&Request>) =
+            self.requests.iter().partition(|request| request.is_event);
         let mut messages = Vec::new();
-        for group in by_deadline(requests) {
-            let mut scope = Scope::default();
-            for request in &group {
-                scope.merge(request.scope.clone());
+        for (is_event, requests) in [(true, events), (false, retries)] {
+            for group in by_deadline(requests).into_iter().flat_map(by_looks) {
+                let mut scope = Scope::default();
+                for request in &group {
+                    scope.merge(request.scope.clone());
+                }
+                messages.extend(message(&group, scope).map(|unsent| RetryMessage {
+                    attempt: unsent.attempt.saturating_sub(1),
+                    is_event,
+                    ..unsent
+                }));
             }
-            messages.extend(message(&group, scope));
         }
-        let not_attempted = messages.into_iter().map(|one| RetryMessage {
-            attempt: one.attempt.saturating_sub(1),
-            ..one
-        });
-        not_attempted.map(|one| (one, FIRST_DELAY_SECS)).collect()
+        let delayed = messages.into_iter();
+        delayed.map(|one| (one, FIRST_DELAY_SECS)).collect()
     }
 
-    /// The message that has the grants read again that an event names as revoked and the primary still
-    /// lists: that answer may be older than the revoke. A grant may also have been made again, so it is
-    /// asked twice only.
-    pub(super) fn message_to_look_again(&self, relisted: &Scope) -> Option<RetryMessage> {
-        let names = |request: &&Request| {
-            let mut named = request.scope.named_revokes.keys();
-            named.any(|grant| relisted.named_revokes.contains_key(grant))
-        };
-        let naming = self.requests.iter().filter(names);
-        let attempt = naming.map(|request| request.attempt).min();
-        let attempt = attempt.unwrap_or_default();
-        let next = ATTEMPTS_TO_LOOK_AGAIN
-            .into_iter()
-            .find(|next| *next > attempt);
-        next.filter(|_| !relisted.is_empty())
-            .map(|attempt| RetryMessage {
-                scope: relisted.clone(),
+    /// How permissions are read again of which a listing may be old:
+    ///
+    /// - Grants that an event names as revoked and the primary still lists (`relisted`): that answer may be older
+    ///   than the revoke. A grant may also have been made again, so it is asked [`MAX_LOOKS`] times only.
+    /// - All permissions of a message that was delivered before: a function that ended between a grant and its next
+    ///   read has left the grant, and a listing of the standby may be older than it.
+    ///
+    /// The next attempt at permissions that wait reads them again. Else a look is sent, with less looks left than the
+    /// request that it is for. So no request is followed by two messages that read its permissions, and the number of
+    /// those under way does not grow.
+    pub(super) fn look_again(
+        &self,
+        relisted: &Scope,
+        waiting: Option<&Scope>,
+        now: Timestamp,
+    ) -> LooksAgain {
+        let relisted = relisted.clone().split();
+        let mut scopes: BTreeMap<(u8, bool), (Scope, Timestamp, u32)> = BTreeMap::new();
+        let mut result = LooksAgain::default();
+        for (index, request) in self.requests.iter().enumerate() {
+            let left = request.looks_left;
+            let is_redelivered = request.is_redelivered && request.reads_permissions();
+            let scope = match is_redelivered {
+                true => request.scope.clone(),
+                false => request.named_among(&relisted),
+            };
+            if left == 0 || scope.is_empty() {
+                continue;
+            }
+            if request.deadline > now && request.has_waiting_permissions(waiting) {
+                result.with_attempt.insert(index, scope);
+                continue;
+            }
+            result.sent.insert(index);
+            let deadline = match left >= MAX_LOOKS && is_redelivered {
+                true => now.plus_secs(RETRY_WINDOW_SECS),
+                false => now,
+            };
+            let same = scopes.entry((left, is_redelivered));
+            let (merged, latest, attempt) = same.or_default();
+            merged.merge(scope);
+            *latest = request.deadline.max(deadline).max(*latest);
+            *attempt = request.attempt.saturating_add(1).max(*attempt);
+        }
+        for ((left, is_redelivered), (scope, deadline, attempt)) in scopes {
+            let (look, delay) = RetryMessage::look(scope, deadline, left);
+            let look = RetryMessage {
                 attempt,
-                deadline: self.latest_deadline(),
-                part: None,
-            })
+                is_redelivered,
+                ..look
+            };
+            result.messages.push((look, delay));
+        }
+        result
     }
 
-    /// The messages that have the permissions read again of messages that were delivered before: a function
-    /// that ended between a grant and its next read has left the grant, and a listing of the standby may be
-    /// older than it.
-    pub(super) fn messages_after_redelivery(&self, now: Timestamp) -> Vec<RetryMessage> {
-        let mut scope = Scope::default();
-        for request in &self.requests {
-            if request.is_redelivered && request.reads_permissions() {
-                scope.merge(request.scope.clone());
-            }
-        }
-        if scope.is_empty() {
-            return Vec::new();
-        }
-        let message = |attempt| RetryMessage {
-            scope: scope.clone(),
-            attempt,
-            deadline: self.latest_deadline_from(now),
-            part: None,
-        };
-        ATTEMPTS_TO_LOOK_AGAIN.map(message).into()
+    /// The requests as they are sent again after an attempt, each with what else is read for it.
+    fn after_attempt(&self, looks: &LooksAgain) -> Vec<(Request, Scope)> {
+        let requests = self.requests.iter().enumerate();
+        let after = requests.map(|(index, request)| {
+            let read_again = looks.with_attempt.get(&index);
+            let next = Request {
+                looks_left: match looks.sent.contains(&index) {
+                    true => 0,
+                    false => request.looks_left,
+                },
+                // Whoever attempts what does not read its permissions grants nothing.
+                is_redelivered: request.is_redelivered && read_again.is_some(),
+                ..request.clone()
+            };
+            (next, read_again.cloned().unwrap_or_default())
+        });
+        after.collect()
     }
 
     /// Splits what waits after an attempt. What was requested earlier keeps its deadline, whatever
     /// was requested since, and a new request is not given up with an old one.
-    pub(super) fn split_waiting(&self, waiting: &Scope, now: Timestamp) -> Waiting {
-        let open: Vec<&Request> = self
-            .requests
-            .iter()
-            .filter(|one| one.is_open(waiting))
-            .collect();
-        let is_requested = |subject: &Subject| open.iter().any(|one| one.subject == *subject);
+    pub(super) fn split_waiting(
+        &self,
+        waiting: &Scope,
+        looks: &LooksAgain,
+        now: Timestamp,
+    ) -> Waiting {
+        let requests = self.after_attempt(looks);
+        let open = requests.iter().filter(|(one, _)| one.is_open(waiting));
+        let open: Vec<&(Request, Scope)> = open.collect();
+        let is_requested = |subject: &Subject| open.iter().any(|(one, _)| one.subject == *subject);
         let latest = self.latest_deadline();
         let mut result = Waiting {
             permissions_wait_since: open
                 .iter()
-                .filter(|one| one.reads_permissions())
-                .map(|one| one.deadline.plus_secs(-RETRY_WINDOW_SECS))
+                .filter(|(one, _)| one.reads_permissions())
+                .map(|(one, _)| one.deadline.plus_secs(-RETRY_WINDOW_SECS))
                 .min(),
             ..Waiting::default()
         };
-        let (expired, retried): (Vec<&Request>, Vec<&Request>) =
-            open.iter().partition(|request| request.deadline <= now);
+        let (expired, retried): (Vec<&Request>, Vec<&Request>) = open
+            .iter()
+            .map(|(request, _)| request)
+            .partition(|request| request.deadline <= now);
         result
             .expired
             .extend(expired.iter().map(|one| one.subject.clone()));
-        let groups = by_deadline(retried);
+        let groups: Vec<Vec<&Request>> = by_deadline(retried)
+            .into_iter()
+            .flat_map(by_looks)
+            .collect();
         let last = groups.len().saturating_sub(1);
         let mut unrequested = Scope::default();
         let parts = waiting.clone().split();
@@ -326,23 +378,41 @@ impl Job {
                 let waiting = part_of(&request.subject).filter(|_| is_latest);
                 scope.merge(waiting.unwrap_or(&request.scope).clone());
             }
+            let of_group = open.iter().filter(|(open, _)| {
+                let mut requests = group.iter();
+                requests.any(|request| std::ptr::eq(*request, open))
+            });
+            for (_, read_again) in of_group {
+                scope.merge(read_again.clone());
+            }
             if index == last {
                 scope.merge(std::mem::take(&mut unrequested));
             }
             result.messages.extend(message(group, scope));
         }
         if groups.is_empty() && latest > now && !unrequested.is_empty() {
-            let attempt = self.requests.iter().map(|request| request.attempt).max();
-            result.messages.push(RetryMessage {
-                scope: std::mem::take(&mut unrequested),
-                attempt: attempt.unwrap_or_default() + 1,
+            let requests: Vec<&Request> = requests.iter().map(|(request, _)| request).collect();
+            let unrequested = std::mem::take(&mut unrequested);
+            let next = message(&requests, unrequested).map(|next| RetryMessage {
                 deadline: latest,
-                part: None,
+                ..next
             });
+            result.messages.extend(next);
         }
         result.expired.extend(unrequested.read_requests.into_keys());
         result
     }
+}
+
+/// The permissions of a job that are read again.
+#[derive(Debug, Default)]
+pub(super) struct LooksAgain {
+    /// The messages, each with its delay in seconds.
+    pub(super) messages: Vec<(RetryMessage, u16)>,
+    /// The requests that they look again for, by their place in the job.
+    sent: BTreeSet<usize>,
+    /// What the next attempt at a request reads again, by the place of the request.
+    with_attempt: BTreeMap<usize, Scope>,
 }
 
 /// What waits after an attempt.
@@ -381,12 +451,34 @@ impl Request {
         })
     }
 
+    /// Whether permissions of the request wait, so that the next attempt reads them.
+    fn has_waiting_permissions(&self, waiting: Option<&Scope>) -> bool {
+        let waiting = waiting.filter(|waiting| self.is_open(waiting));
+        let part = waiting.and_then(|waiting| waiting.read_requests.get(&self.subject));
+        part.is_some_and(|part| part.facets.iter().any(|facet| reads_permissions(*facet)))
+    }
+
+    /// Those of the parts of a scope that are about a grant that the request names as revoked.
+    fn named_among(&self, parts: &[Scope]) -> Scope {
+        let mut named = Scope::default();
+        let names = |grant: &PermissionGrant| self.scope.named_revokes.contains_key(grant);
+        for part in parts {
+            if part.named_revokes.keys().any(names) {
+                named.merge(part.clone());
+            }
+        }
+        named
+    }
+
     fn reads_permissions(&self) -> bool {
         let facets = self.scope.read_requests.values();
         let mut facets = facets.flat_map(|request| &request.facets);
-        !self.scope.named_revokes.is_empty()
-            || facets.any(|facet| facet.is_permission() || *facet == Facet::Contents)
+        !self.scope.named_revokes.is_empty() || facets.any(|facet| reads_permissions(*facet))
     }
+}
+
+fn reads_permissions(facet: Facet) -> bool {
+    facet.is_permission() || facet == Facet::Contents
 }
 
 /// The requested facets without the definition, which is always read.
@@ -415,15 +507,31 @@ fn by_deadline(mut requests: Vec<&Request>) -> Vec<Vec<&Request>> {
     groups
 }
 
+/// Groups requests by what is still to be read again of them.
+fn by_looks(requests: Vec<&Request>) -> Vec<Vec<&Request>> {
+    let mut groups: BTreeMap<(u8, bool), Vec<&Request>> = BTreeMap::new();
+    for request in requests {
+        let key = (request.looks_left, request.is_redelivered);
+        groups.entry(key).or_default().push(request);
+    }
+    groups.into_values().collect()
+}
+
+/// The looks left as a message stores them.
+fn stored_looks(left: u8) -> Option<u8> {
+    (left < MAX_LOOKS).then_some(left)
+}
+
 /// The message for the next attempt of requests with about the same deadline.
 fn message(group: &[&Request], scope: Scope) -> Option<RetryMessage> {
     let deadline = group.iter().map(|request| request.deadline).min()?;
     let attempt = group.iter().map(|request| request.attempt).max()?;
+    let looks_left = group.iter().map(|request| request.looks_left).max()?;
     Some(RetryMessage {
-        scope,
         attempt: attempt + 1,
-        deadline,
-        part: None,
+        looks_left: stored_looks(looks_left),
+        is_redelivered: group.iter().any(|request| request.is_redelivered),
+        ..RetryMessage::new(scope, deadline)
     })
 }
 
@@ -453,6 +561,7 @@ mod tests {
                     deadline: Timestamp::from_millis(0),
                     is_event: true,
                     is_redelivered: false,
+                    looks_left: MAX_LOOKS,
                 };
                 add_request(&mut jobs, request, name);
             }
@@ -476,14 +585,10 @@ mod tests {
             "region": "us-east-1", "account": "111122223333", "time": "1970-01-01T01:00:00Z",
             "detail": {"databaseName": "sales", "typeOfChange": "UpdateTable", "tableName": "orders"},
         });
+        let table = TableId::new(Name::new("a").unwrap(), Name::new("x").unwrap());
         let retry = RetryMessage {
-            scope: Scope::table(TableId::new(
-                Name::new("a").unwrap(),
-                Name::new("x").unwrap(),
-            )),
             attempt: 3,
-            deadline: Timestamp::from_secs(3600),
-            part: None,
+            ..RetryMessage::new(Scope::table(table), Timestamp::from_secs(3600))
         };
         for body in [event.to_string(), retry.body()] {
             let look_again = |secs: i64, is_redelivered: bool| {
@@ -497,7 +602,8 @@ mod tests {
                 let [job] = parsed.jobs.as_slice() else {
                     panic!("{parsed:?}");
                 };
-                job.messages_after_redelivery(now).len()
+                let looks = job.look_again(&Scope::default(), None, now);
+                looks.messages.len()
             };
             assert_eq!(
                 (look_again(3600, false), look_again(7200, false)),
@@ -506,7 +612,7 @@ mod tests {
             );
             assert_eq!(
                 (look_again(3600, true), look_again(7201, false)),
-                (2, 2),
+                (1, 1),
                 "{body}"
             );
         }
@@ -540,6 +646,7 @@ mod tests {
                 deadline: Timestamp::from_millis(0),
                 is_event: true,
                 is_redelivered: false,
+                looks_left: MAX_LOOKS,
             };
             add_request(&mut jobs, request, "1");
         }

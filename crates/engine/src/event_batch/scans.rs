@@ -80,12 +80,7 @@ async fn send_later<O: RetryQueue>(
     scope: &Scope,
     (now, at): (Timestamp, Timestamp),
 ) -> bool {
-    let message = RetryMessage {
-        scope: scope.clone(),
-        attempt: 0,
-        deadline: job.latest_deadline_from(at),
-        part: None,
-    };
+    let message = RetryMessage::new(scope.clone(), job.latest_deadline_from(at));
     let sent = retry_queue.send(&message, delay_secs(now, at)).await;
     sent.is_ok()
 }

@@ -86,12 +86,7 @@ impl NextLook {
         let mut scope = Scope::default();
         let request = ReadRequest::for_facets(&[Facet::Definition]);
         scope.add(Subject::Table(id.clone()), request);
-        let message = RetryMessage {
-            scope,
-            attempt: 0,
-            deadline: now.plus_secs(DEADLINE_SECS),
-            part: None,
-        };
+        let message = RetryMessage::new(scope, now.plus_secs(DEADLINE_SECS));
         Some((message, delay))
     }
 }

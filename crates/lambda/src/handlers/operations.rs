@@ -174,11 +174,6 @@ async fn queue_reconciliation(
     scope: Scope,
     now: Timestamp,
 ) -> Result<(), CallError> {
-    let message = RetryMessage {
-        scope,
-        attempt: 0,
-        deadline: now.plus_secs(RETRY_WINDOW_SECS),
-        part: None,
-    };
+    let message = RetryMessage::new(scope, now.plus_secs(RETRY_WINDOW_SECS));
     runtime.retry_queue.send(&message, 0).await
 }
