@@ -32,6 +32,28 @@ pub struct Announcer<'a, L, A, B, C> {
     pub takeover: &'a TakeoverConfig,
 }
 
+/// What a run did about the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnnounceResult {
+    /// The parameter holds the address.
+    Written,
+    /// A takeover has not opened the databases yet: clients stay where they are.
+    NotDue,
+    /// The ledger of the primary could not be read: whether the parameter is right is not known.
+    Unknown,
+}
+
+impl AnnounceResult {
+    /// Whether it proves that clients are told, so that the alert about the address is resolved.
+    #[must_use]
+    pub const fn is_told(self) -> bool {
+        match self {
+            Self::Written => true,
+            Self::NotDue | Self::Unknown => false,
+        }
+    }
+}
+
 /// Why clients of a Region are not told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnnounceError {
@@ -45,30 +67,44 @@ pub enum AnnounceError {
 
 impl<L: Ledger, A: AddressParameter, B: EventBus, C: Clock> Announcer<'_, L, A, B, C> {
     /// Writes the address if the parameter does not hold it, sends the event if it was not sent, and notes both in the
-    /// journal. Does nothing while a takeover has not opened the databases yet, or if the ledger of the primary cannot
+    /// journal. Writes nothing while a takeover has not opened the databases yet, or if the ledger of the primary cannot
     /// be read: in a Region that is not the primary, only that ledger tells how far a takeover is.
     ///
     /// # Errors
     /// The parameter is left as it is, or a call failed. The event is sent all the same.
-    pub async fn announce(&self) -> Result<(), AnnounceError> {
+    pub async fn announce(&self) -> Result<AnnounceResult, AnnounceError> {
+        let read = match self.is_primary() {
+            true => self.local.epoch_record().await,
+            false => self.peer.epoch_record().await,
+        };
+        self.announce_by(read).await
+    }
+
+    fn is_primary(&self) -> bool {
+        self.authority.role == RegionRole::Primary
+    }
+
+    /// Announces by what was read of the ledger of the primary.
+    async fn announce_by(
+        &self,
+        read: Result<Option<(EpochRecord, u64)>, CallError>,
+    ) -> Result<AnnounceResult, AnnounceError> {
         let epoch = self.authority.epoch;
-        let is_primary = self.authority.role == RegionRole::Primary;
-        let record = match is_primary {
-            true => self.local.epoch_record().await?,
-            false => match self.peer.epoch_record().await {
-                Ok(record) => record,
-                Err(_) => return Ok(()),
-            },
+        let is_primary = self.is_primary();
+        let record = match read {
+            Ok(record) => record,
+            Err(error) if is_primary => return Err(error.into()),
+            Err(_) => return Ok(AnnounceResult::Unknown),
         };
         let (record, version) = record.unzip();
         let record = record.unwrap_or_default();
         if record.epoch != epoch || !record.is_open_to_clients() {
-            return Ok(());
+            return Ok(AnnounceResult::NotDue);
         }
         let address = ClientAddress::new(self.takeover, epoch, &self.authority.policy);
         let written = self.write(&address).await;
         if !is_primary {
-            return written;
+            return written.map(|()| AnnounceResult::Written);
         }
         let mut told = Announcement {
             address_at: written.is_ok().then(|| self.clock.now()),
@@ -82,7 +118,7 @@ impl<L: Ledger, A: AddressParameter, B: EventBus, C: Clock> Announcer<'_, L, A, 
         }
         written?;
         sent?;
-        Ok(())
+        Ok(AnnounceResult::Written)
     }
 
     async fn write(&self, address: &ClientAddress) -> Result<(), AnnounceError> {

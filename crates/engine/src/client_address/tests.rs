@@ -136,7 +136,17 @@ struct Pair {
 
 impl Pair {
     /// The monitor of a Region runs, which sees this epoch.
-    fn announce(&self, at: usize, epoch: Epoch) -> Result<(), AnnounceError> {
+    fn announce(&self, at: usize, epoch: Epoch) -> Result<AnnounceResult, AnnounceError> {
+        self.announce_with(at, epoch, true)
+    }
+
+    /// The same. The ledger of the primary may not answer.
+    fn announce_with(
+        &self,
+        at: usize,
+        epoch: Epoch,
+        primary_answers: bool,
+    ) -> Result<AnnounceResult, AnnounceError> {
         let site = SiteId::ALL[at];
         let is_primary = epoch.primary() == site;
         let authority = RegionAuthority {
@@ -162,7 +172,11 @@ impl Pair {
             clock: &FixedClock,
             takeover: &takeover,
         };
-        ready(announcer.announce())
+        let unread = || CallError::new(CallErrorKind::Unavailable, "GetItem", "x", "no answer");
+        match primary_answers {
+            true => ready(announcer.announce()),
+            false => ready(announcer.announce_by(Err(unread()))),
+        }
     }
 
     fn announced(&self) -> Option<Announcement> {
@@ -252,4 +266,21 @@ fn no_event_is_sent_if_the_document_says_so() {
     pair.announce(1, record.epoch).unwrap();
     assert!(pair.regions[1].events.borrow().is_empty());
     assert_eq!(pair.announced().unwrap().event_at, None);
+}
+
+#[test]
+fn an_unread_ledger_of_the_primary_proves_nothing_about_the_address() {
+    let pair = Pair::default();
+    let records = failover_records();
+    let (first, last) = (&records[0], records.last().unwrap());
+    store(&pair.ledgers[1], first);
+    let result = pair.announce(0, last.epoch).unwrap();
+    assert_eq!(result, AnnounceResult::NotDue, "the databases are not open");
+    let result = pair.announce_with(0, last.epoch, false).unwrap();
+    assert_eq!((result, result.is_told()), (AnnounceResult::Unknown, false));
+    let failed = pair.announce_with(1, last.epoch, false);
+    assert!(failed.is_err(), "the ledger of its own Region");
+    store(&pair.ledgers[1], last);
+    let result = pair.announce(0, last.epoch).unwrap();
+    assert_eq!((result, result.is_told()), (AnnounceResult::Written, true));
 }

@@ -11,7 +11,7 @@ use twinlake_core::client_address::TakeoverConfig;
 use twinlake_core::metric::{Metric, MetricPoint};
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::Clock as _;
-use twinlake_engine::client_address::{self, Announcer};
+use twinlake_engine::client_address::{self, AnnounceResult, Announcer};
 use twinlake_engine::monitor::{self, Monitor, MonitorReport};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::ports::StatCounters;
@@ -74,11 +74,8 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
         monitor::check_readiness(&runtime.ledger, region, now, &mut report).await?;
         // With an invalid document, running functions keep the ceilings that they have.
-        match invalid {
-            Some(error) => report
-                .alerts
-                .push(alerts::invalid_operation(&error, region, now)),
-            None => check_ceilings(runtime, &operation, &mut report).await?,
+        if is_valid {
+            check_ceilings(runtime, &operation, &mut report).await?;
         }
     }
     if is_ready && role != Some(RegionRole::Standby) {
@@ -92,6 +89,16 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     if is_ready {
         let checked = std::mem::take(&mut report.checked);
         report.checked = checked.with_healthy(alerts::POLICY_SUBJECT, now);
+    }
+    // In every role: an invalid document also keeps clients from being told.
+    match invalid {
+        Some(error) => report
+            .alerts
+            .push(alerts::invalid_operation(&error, region, now)),
+        None => {
+            let checked = std::mem::take(&mut report.checked);
+            report.checked = checked.with_healthy(alerts::OPERATION_SUBJECT, now);
+        }
     }
     if let Some(authority) = authority.as_ref().filter(|_| is_valid) {
         announce(runtime, authority, operation.takeover.as_ref(), &mut report).await;
@@ -127,7 +134,7 @@ async fn check_ceilings(
     let checked = std::mem::take(&mut report.checked);
     let (alerts, checked) = call_ceiling::ceiling_alerts(&uses, region, now, checked);
     report.alerts.extend(alerts);
-    report.checked = checked.with_healthy(alerts::OPERATION_SUBJECT, now);
+    report.checked = checked;
     report.call_ceilings = uses;
     Ok(())
 }
@@ -155,15 +162,20 @@ async fn announce(
                 takeover,
             };
             match tokio::time::timeout(ANNOUNCE_LIMIT, announcer.announce()).await {
-                Ok(announced) => announced.map_err(|error| error.to_string()),
+                Ok(announced) => announced
+                    .map(AnnounceResult::is_told)
+                    .map_err(|error| error.to_string()),
                 Err(_) => Err(format!("no answer within {} s", ANNOUNCE_LIMIT.as_secs())),
             }
         }
-        None => Ok(()),
+        // No client is to be told.
+        None => Ok(true),
     };
     let now = runtime.clock.now();
     match announced {
-        Ok(()) => {
+        // An open alert stays as it is.
+        Ok(false) => {}
+        Ok(true) => {
             let checked = std::mem::take(&mut report.checked);
             report.checked = checked.with_healthy(client_address::ADDRESS_SUBJECT, now);
         }
