@@ -8,6 +8,7 @@
 - Only `core/src/topology.rs` computes with epochs.
 - A text that puts a number before a noun is right for 1: the noun comes from `render::counted`, or the text of 1 stands
   in an arm beside it.
+- A loop over the pages of a listing is in `aws/src/pages.rs`, or asks `PageTokens` for the token of the next page.
 - Links between the pages of README.md and docs/ lead to a file and a heading that exist.
 """
 
@@ -207,6 +208,35 @@ def epoch_arithmetic(files):
                 yield f"{name(path)} computes with epochs ({pattern}); only core/src/topology.rs does"
 
 
+PAGE = re.compile(r"\b(?:set_(?:next_token|marker|key_marker|continuation_token|exclusive_start_key)|next_token|next_marker"
+                  r"|next_key_marker|next_continuation_token|last_evaluated_key|partitions_page|versions_page)\b")
+
+
+def blocks_of_loops(code):
+    """The loops of a file, each with its head and its block."""
+    for found in re.finditer(r"\b(?:loop|while\b[^;{}]*|for\b[^;{}]* in\b[^;{}]*)\s*\{", code):
+        at, depth = found.end(), 1
+        while depth and at < len(code):
+            depth += {"{": 1, "}": -1}.get(code[at], 0)
+            at += 1
+        yield found.start(), code[found.start():at]
+
+
+def endless_listings(files):
+    """Loops over pages that nothing ends if a service repeats a page token."""
+    for path in files:
+        if not re.match(r"crates/(?:aws|engine|lambda|cli)/src/", name(path)) or name(path) == "crates/aws/src/pages.rs":
+            continue
+        code = code_of(path)
+        if "into_paginator" in code:
+            yield f"{name(path)} reads pages by a paginator of the SDK; all_pages of crates/aws/src/pages.rs does"
+        for start, block in blocks_of_loops(code):
+            outside = re.sub(r"\ball_pages\s*\(.*", "", block, flags=re.S)
+            if PAGE.search(outside) and not re.search(r"\b(?:tokens|markers)\.next\(", block):
+                line = code[:start].count("\n") + 1
+                yield f"{name(path)}: loop {line} reads pages without PageTokens: {block.split(chr(10))[0].strip()}"
+
+
 def numbers_before_nouns(files):
     for path in files:
         if not re.match(r"crates/\w+/src/", name(path)) or path.name == "tests.rs":
@@ -258,7 +288,7 @@ def broken_links():
 def main():
     files = sources()
     problems = [*repeated_types(files), *long_files(files), *import_circles(files), *epoch_arithmetic(files),
-                *numbers_before_nouns(files), *broken_links()]
+                *numbers_before_nouns(files), *endless_listings(files), *broken_links()]
     for problem in problems:
         print(f"layout: {problem}")
     return 1 if problems else 0

@@ -2,6 +2,7 @@
 
 use crate::call_error;
 use crate::clients::Clients;
+use crate::pages::all_pages;
 use aws_sdk_s3control::types::{
     JobListDescriptor, JobManifestGenerator, JobManifestGeneratorFilter, JobOperation, JobReport,
     KeyNameConstraint, ReplicationStatus, S3JobManifestGenerator, S3ReplicateObjectOperation,
@@ -35,14 +36,13 @@ impl S3BatchReplication {
     /// # Errors
     /// A call failed.
     pub async fn list(&self, account: &str) -> Result<Vec<ListedBatchJob>, CallError> {
-        let call = self.s3control.list_jobs().account_id(account);
-        let mut pages = call.into_paginator().send();
-        let mut jobs = Vec::new();
-        while let Some(page) = pages.next().await {
+        let jobs = all_pages((LIST, &self.region), |token: Option<String>| async {
+            let call = self.s3control.list_jobs().account_id(account);
+            let page = call.set_next_token(token).send().await;
             let page = page.map_err(|e| call_error::from_sdk(LIST, &self.region, &e))?;
-            jobs.extend(page.jobs.unwrap_or_default().into_iter().map(listed));
-        }
-        Ok(jobs)
+            Ok((page.jobs.unwrap_or_default(), page.next_token))
+        });
+        Ok(jobs.await?.into_iter().map(listed).collect())
     }
 
     /// Creates a job, which begins without a further confirmation (`CreateJob`), and returns its ID. `role`

@@ -2,7 +2,7 @@
 
 use crate::call_error;
 use crate::clients::Clients;
-use crate::region::all_pages;
+use crate::pages::all_pages;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use std::collections::BTreeMap;
 use twinlake_core::{CallError, CallErrorKind};

@@ -31,6 +31,7 @@ pub mod lakeformation_convert;
 pub mod ledger;
 mod limited_http;
 mod messaging;
+mod pages;
 pub mod permission_convert;
 mod query_tools;
 mod region;

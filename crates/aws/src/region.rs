@@ -12,10 +12,10 @@ pub(crate) use unreplicated::TABLES_PER_OPTIMIZER_CALL;
 
 use crate::call_counter::Service;
 use crate::clients::Clients;
+use crate::pages::all_pages;
 use crate::{call_error, glue_convert, permission_convert};
 use aws_sdk_lakeformation::types::DataLakeResourceType;
 use function_pattern::FunctionPattern;
-use std::future::Future;
 use std::sync::Arc;
 use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission, ListedResource};
@@ -26,7 +26,7 @@ use twinlake_core::{
 };
 use twinlake_engine::ReadRegion;
 use twinlake_engine::ports::{
-    GrantFilter, PageTokens, PartitionsByValues, PermissionResourceType, UnreplicatedInventory,
+    GrantFilter, PartitionsByValues, PermissionResourceType, UnreplicatedInventory,
 };
 
 /// Glue and Lake Formation in one Region of one account.
@@ -111,27 +111,6 @@ impl AwsRegion {
         Ok(entries
             .map(|entry| permission_convert::from_sdk_permission(entry, &self.account))
             .collect())
-    }
-}
-
-/// Reads every page of a listing. Fails if any page fails, or if the listing has no end. The first argument is the
-/// name of the call, and the Region.
-pub(crate) async fn all_pages<T, F>(
-    listing: (&str, &str),
-    mut page: impl FnMut(Option<String>) -> F,
-) -> Result<Vec<T>, CallError>
-where
-    F: Future<Output = Result<(Vec<T>, Option<String>), CallError>>,
-{
-    let (mut all, mut tokens) = (Vec::new(), PageTokens::default());
-    let mut token = None;
-    loop {
-        let (items, next) = page(token).await?;
-        all.extend(items);
-        match tokens.next(next, listing)? {
-            Some(next) => token = Some(next),
-            None => return Ok(all),
-        }
     }
 }
 
@@ -292,34 +271,4 @@ fn missing_object(call: &str, region: &str) -> CallError {
         region,
         "the response does not contain the object",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_listing_reads_every_page_and_fails_if_it_has_no_end() {
-        let listing = ("GetTables", "us-east-1");
-        let page = |token: Option<String>| async move {
-            let number = token.map_or(0, |token| token.parse::<u32>().unwrap());
-            let next = if number == 3 {
-                String::new()
-            } else {
-                (number + 1).to_string()
-            };
-            Ok((vec![number], Some(next)))
-        };
-        assert_eq!(all_pages(listing, page).await, Ok(vec![0, 1, 2, 3]));
-        let endless = |token: Option<String>| async move {
-            let next = if token.as_deref() == Some("a") {
-                "b"
-            } else {
-                "a"
-            };
-            Ok((vec![0], Some(next.to_owned())))
-        };
-        let error = all_pages(listing, endless).await.unwrap_err();
-        assert!(error.to_string().contains("GetTables"), "{error}");
-    }
 }

@@ -3,12 +3,13 @@
 use crate::call_error;
 use crate::clients::Clients;
 use crate::infrastructure::buckets;
+use crate::pages::all_pages;
 use crate::s3_object_versions::next_marker;
 use aws_sdk_s3::primitives::ByteStream;
 use twinlake_core::canary::{Canary, CanaryObject, CanaryVersion};
 use twinlake_core::readiness::{ObjectEncryption, ReplicationRule};
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
-use twinlake_engine::ports::{CanaryBuckets, PageTokens};
+use twinlake_engine::ports::{CanaryBuckets, VersionMarker};
 
 /// The metadata that says when a canary was written, in milliseconds since the Unix epoch.
 const WRITTEN_AT: &str = "twinlake-written-at";
@@ -61,9 +62,8 @@ impl CanaryBuckets for S3Canaries {
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<CanaryVersion>, CallError> {
         const CALL: &str = "ListObjectVersions";
-        let mut versions = Vec::new();
-        let (mut after, mut markers) = (None::<(String, Option<String>)>, PageTokens::default());
-        loop {
+        let listing = (CALL, self.region.as_str());
+        let listed = all_pages(listing, |after: Option<VersionMarker>| async {
             let (key_marker, version_marker) = after.unzip();
             let call = self.s3.list_object_versions().bucket(bucket).prefix(key);
             let call = call
@@ -71,26 +71,21 @@ impl CanaryBuckets for S3Canaries {
                 .set_version_id_marker(version_marker.flatten());
             let page = call.send().await;
             let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-            // Other keys may begin with this one.
-            let listed = page.versions().iter();
-            versions.extend(
-                listed
-                    .filter(|listed| listed.key() == Some(key))
-                    .filter_map(|listed| {
-                        Some(CanaryVersion {
-                            version_id: listed.version_id()?.to_owned(),
-                            created_at: listed.last_modified().map(timestamp)?,
-                            is_latest: listed.is_latest() == Some(true),
-                        })
-                    }),
-            );
             let marker = (page.next_key_marker, page.next_version_id_marker);
-            after = next_marker(&self.region, page.is_truncated, marker)?;
-            let token = after.as_ref().map(|marker| format!("{marker:?}"));
-            if markers.next(token, (CALL, &self.region))?.is_none() {
-                return Ok(versions);
-            }
-        }
+            let next = next_marker(&self.region, page.is_truncated, marker)?;
+            Ok((page.versions.unwrap_or_default(), next))
+        });
+        // Other keys may begin with this one.
+        let listed = listed.await?.into_iter();
+        let listed = listed.filter(|listed| listed.key() == Some(key));
+        let versions = listed.filter_map(|listed| {
+            Some(CanaryVersion {
+                version_id: listed.version_id()?.to_owned(),
+                created_at: listed.last_modified().map(timestamp)?,
+                is_latest: listed.is_latest() == Some(true),
+            })
+        });
+        Ok(versions.collect())
     }
 
     async fn object(

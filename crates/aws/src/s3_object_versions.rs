@@ -2,6 +2,7 @@
 
 use crate::call_error;
 use crate::clients::Clients;
+use crate::pages::next_token;
 use aws_sdk_s3::primitives::DateTime;
 use twinlake_core::divergence::ListedVersion;
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
@@ -123,16 +124,12 @@ pub(crate) fn next_marker(
     is_truncated: Option<bool>,
     (key, version): (Option<String>, Option<String>),
 ) -> Result<Option<VersionMarker>, CallError> {
-    match (is_truncated, key) {
-        (Some(true), Some(key)) => Ok(Some((key, version))),
-        (Some(true), None) => {
-            let message =
-                "the answer is not the last page, and does not say where the next one begins";
-            let kind = CallErrorKind::Unavailable;
-            Err(CallError::new(kind, "ListObjectVersions", region, message))
-        }
-        (Some(false) | None, _) => Ok(None),
-    }
+    let listing = ("ListObjectVersions", region);
+    next_token(
+        listing,
+        is_truncated == Some(true),
+        key.map(|key| (key, version)),
+    )
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use crate::call_error;
 use crate::clients::Clients;
+use crate::pages::{all_pages, next_token};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use twinlake_core::{CallError, CallErrorKind};
 use twinlake_engine::ports::TableFiles;
@@ -135,18 +137,23 @@ impl TableFiles for S3TableFiles {
     async fn list(&self, prefix: &str, visit: &mut dyn FnMut(&str, u64)) -> Result<(), CallError> {
         let (region, client, bucket, key) = self.place("ListObjectsV2", prefix)?;
         let start = prefix.strip_suffix(key).unwrap_or(prefix);
-        let call = client.list_objects_v2().bucket(bucket).prefix(key);
-        let mut pages = call.into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| call_error::from_sdk("ListObjectsV2", region, &e))?;
+        let listing = ("ListObjectsV2", region);
+        let visit = RefCell::new(visit);
+        let pages = all_pages(listing, |token: Option<String>| async {
+            let call = client.list_objects_v2().bucket(bucket).prefix(key);
+            let page = call.set_continuation_token(token).send().await;
+            let page = page.map_err(|e| call_error::from_sdk(listing.0, region, &e))?;
             for object in page.contents() {
                 let size = object.size().and_then(|size| u64::try_from(size).ok());
                 if let (Some(key), Some(size)) = (object.key(), size) {
-                    visit(&format!("{start}{key}"), size);
+                    (visit.borrow_mut())(&format!("{start}{key}"), size);
                 }
             }
-        }
-        Ok(())
+            let is_truncated = page.is_truncated == Some(true);
+            let next = next_token(listing, is_truncated, page.next_continuation_token)?;
+            Ok((Vec::<()>::new(), next))
+        });
+        pages.await.map(drop)
     }
 
     async fn create(&self, path: &str, content: Vec<u8>) -> Result<bool, CallError> {

@@ -1,7 +1,7 @@
 //! Reads classifiers, crawlers and triggers, and the names of what is not replicated.
 
 use super::{GlueTools, Listed, convert, listed};
-use crate::region::all_pages;
+use crate::pages::all_pages;
 use std::collections::BTreeSet;
 use twinlake_core::CallError;
 use twinlake_core::query::{QueryObject, UnreplicatedKind};

@@ -2,6 +2,7 @@
 
 use super::AwsInfrastructure;
 use crate::call_error;
+use crate::pages::{all_pages, next_token};
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
 use std::collections::BTreeMap;
 use twinlake_core::readiness::{PolicyDocument, SimulatedCall, SimulatedDecision};
@@ -74,22 +75,20 @@ impl ReadIam for AwsInfrastructure {
             .set_action_names(Some(call.actions.iter().cloned().collect()))
             .resource_arns(&call.resource)
             .set_context_entries(Some(context.collect()));
-        let mut decisions = BTreeMap::new();
-        let mut marker = None;
-        loop {
+        let listing = (SIMULATE, self.region.as_str());
+        let results = all_pages(listing, |marker: Option<String>| async {
             let page = request.clone().set_marker(marker).send().await;
-            let page = page.map_err(|e| call_error::from_sdk(SIMULATE, &self.region, &e));
-            let Some(page) = if_found(page)? else {
-                return Ok(None);
-            };
-            for result in page.evaluation_results() {
-                let decision = self.decision(result.eval_decision())?;
-                decisions.insert(result.eval_action_name().to_owned(), decision);
-            }
-            marker = page.marker;
-            if !page.is_truncated || marker.is_none() {
-                break;
-            }
+            let page = page.map_err(|e| call_error::from_sdk(SIMULATE, &self.region, &e))?;
+            let next = next_token(listing, page.is_truncated, page.marker)?;
+            Ok((page.evaluation_results.unwrap_or_default(), next))
+        });
+        let Some(results) = if_found(results.await)? else {
+            return Ok(None);
+        };
+        let mut decisions = BTreeMap::new();
+        for result in results {
+            let decision = self.decision(result.eval_decision())?;
+            decisions.insert(result.eval_action_name().to_owned(), decision);
         }
         let is_decided = |action: &&String| decisions.contains_key(*action);
         match call.actions.iter().find(|action| !is_decided(action)) {

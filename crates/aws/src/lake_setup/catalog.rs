@@ -1,7 +1,7 @@
 //! Registered locations, and the workgroup of Athena.
 
 use super::LakeSetup;
-use crate::region::all_pages;
+use crate::pages::all_pages;
 use crate::{call_error, lakeformation_convert};
 use aws_sdk_athena::types::{
     EncryptionConfiguration, EncryptionOption, ResultConfiguration, WorkGroupConfiguration,

@@ -2,6 +2,7 @@
 
 use super::{LakeSetup, if_found};
 use crate::call_error;
+use crate::pages::{all_pages, next_token};
 use serde_json::Value;
 use twinlake_core::CallError;
 use twinlake_core::lake_setup::SetupState;
@@ -43,28 +44,27 @@ impl LakeSetup {
                 state,
             }));
         }
-        let mut marker = None;
-        loop {
+        let listing = ("ListKeys", self.region.as_str());
+        let keys = all_pages(listing, |marker: Option<String>| async {
             let page = self.kms.list_keys().set_marker(marker).send().await;
-            let page = page.map_err(|e| call_error::from_sdk("ListKeys", &self.region, &e))?;
-            for key in page.keys() {
-                let id = key.key_id().unwrap_or_default();
-                if let Some((arn, found, true)) = self.describe(id).await?
-                    && found == description
-                {
-                    let state = self.key_policy(&arn, policy).await?;
-                    return Ok(Some(SetupKey {
-                        arn,
-                        has_alias: false,
-                        state,
-                    }));
-                }
-            }
-            marker = page.next_marker;
-            if !page.truncated || marker.is_none() {
-                return Ok(None);
+            let page = page.map_err(|e| call_error::from_sdk(listing.0, &self.region, &e))?;
+            let next = next_token(listing, page.truncated, page.next_marker)?;
+            Ok((page.keys.unwrap_or_default(), next))
+        });
+        for key in keys.await? {
+            let id = key.key_id().unwrap_or_default();
+            if let Some((arn, found, true)) = self.describe(id).await?
+                && found == description
+            {
+                let state = self.key_policy(&arn, policy).await?;
+                return Ok(Some(SetupKey {
+                    arn,
+                    has_alias: false,
+                    state,
+                }));
             }
         }
+        Ok(None)
     }
 
     /// The ARN and the description of a key, and whether it is enabled.
@@ -106,19 +106,18 @@ impl LakeSetup {
     /// # Errors
     /// The call failed.
     pub async fn key_aliases(&self, key: &str) -> Result<Vec<String>, CallError> {
-        let (mut aliases, mut marker) = (Vec::new(), None);
-        loop {
+        let listing = ("ListAliases", self.region.as_str());
+        let aliases = all_pages(listing, |marker: Option<String>| async {
             let call = self.kms.list_aliases().key_id(key).set_marker(marker);
             let page = call.send().await;
-            let page = page.map_err(|e| call_error::from_sdk("ListAliases", &self.region, &e))?;
-            let found = page.aliases().iter().filter_map(|alias| alias.alias_name());
-            aliases.extend(found.map(str::to_owned));
-            marker = page.next_marker;
-            if !page.truncated || marker.is_none() {
-                aliases.sort();
-                return Ok(aliases);
-            }
-        }
+            let page = page.map_err(|e| call_error::from_sdk(listing.0, &self.region, &e))?;
+            let next = next_token(listing, page.truncated, page.next_marker)?;
+            Ok((page.aliases.unwrap_or_default(), next))
+        });
+        let aliases = aliases.await?.into_iter();
+        let mut names: Vec<String> = aliases.filter_map(|alias| alias.alias_name).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Names a key (`CreateAlias`).

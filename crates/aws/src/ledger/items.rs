@@ -3,7 +3,10 @@
 
 use super::DynamoLedger;
 use crate::call_error;
+use crate::pages::all_pages;
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -214,28 +217,46 @@ impl DynamoLedger {
         pk: &str,
         key: Option<&str>,
     ) -> Result<Vec<Item>, CallError> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let mut call = self.client.query().table_name(&self.table);
-            call = call
-                .key_condition_expression(condition)
-                .expression_attribute_values(":pk", string_value(pk))
-                .set_exclusive_start_key(start)
-                .consistent_read(true);
-            if let Some(key) = key {
-                call = call.expression_attribute_values(":key", string_value(key));
-            }
-            let response = call.send().await;
-            let response = response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
-            for item in response.items.unwrap_or_default() {
-                items.push(self.with_readable_format(item.into_iter().collect())?);
-            }
-            start = response.last_evaluated_key.filter(|key| !key.is_empty());
-            if start.is_none() {
-                return Ok(items);
-            }
+        let mut call = self.client.query().table_name(&self.table);
+        call = call
+            .key_condition_expression(condition)
+            .expression_attribute_values(":pk", string_value(pk))
+            .consistent_read(true);
+        if let Some(key) = key {
+            call = call.expression_attribute_values(":key", string_value(key));
         }
+        self.all_items(&call).await
+    }
+
+    /// The items of all pages of a query.
+    pub(super) async fn all_items(
+        &self,
+        query: &QueryFluentBuilder,
+    ) -> Result<Vec<Item>, CallError> {
+        self.query_pages(query, |page| {
+            let items = page.items.unwrap_or_default().into_iter();
+            let items = items.map(|item| self.with_readable_format(item.into_iter().collect()));
+            items.collect()
+        })
+        .await
+    }
+
+    /// What `read` takes of each page of a query.
+    pub(super) async fn query_pages<T>(
+        &self,
+        query: &QueryFluentBuilder,
+        read: impl Fn(QueryOutput) -> Result<Vec<T>, CallError>,
+    ) -> Result<Vec<T>, CallError> {
+        let listing = ("Query", self.region.as_str());
+        all_pages(listing, |start: Option<Item>| async {
+            let start = start.map(|start| start.into_iter().collect());
+            let page = query.clone().set_exclusive_start_key(start).send().await;
+            let mut page = page.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
+            let next = page.last_evaluated_key.take();
+            let next = next.map(|next| next.into_iter().collect());
+            Ok((read(page)?, next))
+        })
+        .await
     }
 
     pub(super) fn parse_row(&self, item: &Item) -> Result<LedgerRow, CallError> {

@@ -7,6 +7,7 @@ use super::items::{
 use super::{DAY_SECS, DynamoLedger};
 use crate::call_error;
 use crate::call_limits::SharedCeiling;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
@@ -283,21 +284,8 @@ impl StatsStore for DynamoLedger {
     async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError> {
         let mut rows = LedgerRows::new();
         for state in SubjectState::NOT_IN_SYNC {
-            let mut start = None;
-            loop {
-                let call = self.query_by_state(state).set_exclusive_start_key(start);
-                let response = call.send().await;
-                let response =
-                    response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
-                let items = response.items.unwrap_or_default().into_iter();
-                let items = items.map(|item| self.with_readable_format(item.into_iter().collect()));
-                let items: Vec<Item> = items.collect::<Result<_, _>>()?;
-                rows.extend(self.parse_rows(&items)?);
-                start = response.last_evaluated_key.filter(|key| !key.is_empty());
-                if start.is_none() {
-                    break;
-                }
-            }
+            let items = self.all_items(&self.query_by_state(state)).await?;
+            rows.extend(self.parse_rows(&items)?);
         }
         Ok(rows)
     }
@@ -305,20 +293,10 @@ impl StatsStore for DynamoLedger {
     async fn state_counts(&self) -> Result<BTreeMap<SubjectState, usize>, CallError> {
         let mut counts = BTreeMap::new();
         for state in SubjectState::NOT_IN_SYNC {
-            let mut count = 0;
-            let mut start = None;
-            loop {
-                let call = self.query_by_state(state).set_exclusive_start_key(start);
-                let response = call.select(Select::Count).send().await;
-                let response =
-                    response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
-                count += usize::try_from(response.count).unwrap_or_default();
-                start = response.last_evaluated_key.filter(|key| !key.is_empty());
-                if start.is_none() {
-                    break;
-                }
-            }
-            counts.insert(state, count);
+            let query = self.query_by_state(state).select(Select::Count);
+            let of_page = |page: QueryOutput| usize::try_from(page.count).unwrap_or_default();
+            let pages = self.query_pages(&query, |page| Ok(vec![of_page(page)]));
+            counts.insert(state, pages.await?.into_iter().sum());
         }
         Ok(counts)
     }

@@ -2,7 +2,7 @@
 
 use super::{MAX_PER_CALL, MAX_STATEMENTS_PER_CALL, QueryToolsRegion, convert};
 use crate::call_error;
-use crate::region::all_pages;
+use crate::pages::all_pages;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 use twinlake_core::{CallError, CallErrorKind};

@@ -1,9 +1,10 @@
 //! Reads and writes the attachments of databases and tables: partition indexes, column statistics
 //! and Glue tags. Those of Lake Formation are in [`super::lakeformation`].
 
+use super::AwsRegion;
 use super::lakeformation::is_lakeformation;
 use super::write::set_entry_error;
-use super::{AwsRegion, all_pages};
+use crate::pages::all_pages;
 use crate::{call_error, glue_convert};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{

@@ -1,6 +1,7 @@
 //! Reads user-defined functions.
 
-use super::{AwsRegion, all_pages, missing_object};
+use super::{AwsRegion, missing_object};
+use crate::pages::all_pages;
 use crate::{call_error, glue_convert};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{Function, Observed};

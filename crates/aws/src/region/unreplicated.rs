@@ -1,7 +1,8 @@
 //! Reads what Twinlake does not replicate: objects that it counts and settings that it compares.
 
-use super::{AwsRegion, all_pages};
+use super::AwsRegion;
 use crate::call_error;
+use crate::pages::all_pages;
 use aws_sdk_glue::types::{BatchGetTableOptimizerEntry, TableOptimizerType};
 use futures_util::future::{join_all, join3};
 use twinlake_core::{CallError, CallErrorKind, TableId};

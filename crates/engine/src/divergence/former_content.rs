@@ -4,7 +4,7 @@
 use super::DivergenceContext;
 use crate::observe::lakeformation::SUBJECTS_WITH_ITEMS;
 use crate::observe::run_concurrently;
-use crate::ports::{Clock, ObjectVersions, ReadRegion};
+use crate::ports::{Clock, ObjectVersions, PageTokens, ReadRegion};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Comparable, MaybeLink, Observed, digest};
@@ -197,14 +197,14 @@ impl<R: ReadRegion> ContentReader<'_, R> {
         if table.partition_keys.is_empty() {
             return Ok(partitions);
         }
-        let mut token = None;
+        let (mut token, mut tokens) = (None, PageTokens::default());
         loop {
             let (page, next) = self.region.partitions_page(id, None, token).await?;
             for partition in page {
                 let values = partition.values.clone();
                 partitions.insert((values, digest(&partition.into_comparable())));
             }
-            token = next;
+            token = tokens.next(next, ("GetPartitions", self.region.region()))?;
             if token.is_none() {
                 return Ok(partitions);
             }

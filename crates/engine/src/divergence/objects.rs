@@ -1,7 +1,7 @@
 //! The versions of the objects in the places of both Regions: those since the common point, or all of them.
 
 use super::DivergenceContext;
-use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
+use crate::ports::{Clock, Ledger, ObjectVersions, PageTokens, ReadRegion};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use twinlake_core::canary::is_canary_key;
@@ -115,7 +115,7 @@ async fn list_versions<O: ObjectVersions>(
 ) -> (VersionsByKey, Option<String>) {
     let start = key_prefix(place);
     let mut versions = VersionsByKey::new();
-    let mut after = None;
+    let (mut after, mut markers) = (None, PageTokens::default());
     for _ in 0..MAX_PAGES {
         let page = match objects.versions_page(place.bucket(), &start, after).await {
             Ok(page) => page,
@@ -134,9 +134,12 @@ async fn list_versions<O: ObjectVersions>(
                     .push(version);
             }
         }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return (versions, None),
+        after = page.next;
+        let marker = after.as_ref().map(|marker| format!("{marker:?}"));
+        match markers.next(marker, ("ListObjectVersions", place.bucket())) {
+            Ok(Some(_)) => {}
+            Ok(None) => return (versions, None),
+            Err(error) => return (versions, Some(error.to_string())),
         }
     }
     let problem = format!("it has more versions than the {MAX_PAGES} pages that are listed");

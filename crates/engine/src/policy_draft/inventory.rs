@@ -2,7 +2,7 @@
 
 use crate::call_projection::{DatabaseInventory, LakeInventory, TableInventory};
 use crate::observe::run_concurrently;
-use crate::ports::ReadRegion;
+use crate::ports::{PageTokens, ReadRegion};
 use crate::readiness::{MAX_CONCURRENT_CALLS, table_in_s3};
 use futures_util::future::join;
 use std::cell::Cell;
@@ -125,7 +125,7 @@ async fn count_partitions<R: ReadRegion>(
     let pages_left = &pages_left;
     let partitioned = tables.iter().filter(|table| table.size.is_partitioned);
     let calls = partitioned.map(async |table| {
-        let (mut count, mut token) = (0, None);
+        let (mut count, mut token, mut tokens) = (0, None, PageTokens::default());
         loop {
             if pages_left.get() == 0 {
                 return Ok::<Option<(TableId, usize)>, CallError>(None);
@@ -133,10 +133,10 @@ async fn count_partitions<R: ReadRegion>(
             pages_left.set(pages_left.get() - 1);
             let (page, next) = catalog.partitions_page(&table.id, None, token).await?;
             count += page.len();
-            if next.is_none() {
+            token = tokens.next(next, ("GetPartitions", catalog.region()))?;
+            if token.is_none() {
                 return Ok(Some((table.id.clone(), count)));
             }
-            token = next;
         }
     });
     let counted = run_concurrently(calls, MAX_CONCURRENT_CALLS).await;

@@ -1,7 +1,8 @@
 //! Reads and writes data cells filters.
 
 use super::{may_be_duplicate, present};
-use crate::region::{AwsRegion, all_pages, missing_object};
+use crate::pages::all_pages;
+use crate::region::{AwsRegion, missing_object};
 use crate::{call_error, lakeformation_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::catalog::{Attachment, DataCellsFilter, ObservedAttachment};

@@ -1,7 +1,8 @@
 //! Reads and writes LF-Tags and named LF-Tag expressions, and searches resources by LF-Tags.
 
 use super::{may_be_duplicate, result_of_both};
-use crate::region::{AwsRegion, all_pages};
+use crate::pages::all_pages;
+use crate::region::AwsRegion;
 use crate::{call_error, lakeformation_convert, permission_convert};
 use std::collections::BTreeSet;
 use twinlake_core::catalog::{Attachment, NamedLfTagExpression};

@@ -1,7 +1,8 @@
 //! Reads and writes Lake Formation opt-ins.
 
 use super::may_be_duplicate;
-use crate::region::{AwsRegion, all_pages};
+use crate::pages::all_pages;
+use crate::region::AwsRegion;
 use crate::{call_error, lakeformation_convert, permission_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::CallError;

@@ -2,7 +2,8 @@
 //! whole: an attachment belongs to a subject and has API calls of its own.
 
 use super::may_be_duplicate;
-use crate::region::{AwsRegion, all_pages};
+use crate::pages::all_pages;
+use crate::region::AwsRegion;
 use crate::{call_error, lakeformation_convert};
 use twinlake_core::catalog::{Attachment, Registration};
 use twinlake_core::{CallError, CallErrorKind};
