@@ -4,6 +4,7 @@
 mod item_keys;
 mod lf_tag_lease;
 mod pending_objects;
+mod scan_schedule;
 
 pub use item_keys::{
     admin_intent, admin_key, dated_intent, has_item_intent, intended_item, item_intent,
@@ -13,12 +14,15 @@ pub use lf_tag_lease::{EarlierHolder, LfTagLease};
 pub use pending_objects::{
     ExpectedReplica, MAX_SAMPLES_PER_REASON, MissingObjects, PendingObjects,
 };
+pub use scan_schedule::{
+    CATALOG_SCAN_INTERVAL_SECS, PARTITION_SCAN_INTERVAL_SECS, ScanDecision, ScanSchedule,
+    ScanTarget,
+};
 
 use crate::catalog::PrincipalPermissions;
 use crate::grant::PermissionGrant;
 use crate::iceberg_replica::IcebergReplica;
 use crate::log_replica::LogReplica;
-use crate::name::TableId;
 use crate::scope::{Facet, GrantCallTimes, LfSubject, Subject};
 use crate::timestamp::Timestamp;
 use crate::topology::{BySite, Epoch, SiteId};
@@ -188,8 +192,17 @@ impl Intent {
     /// Whether the run that recorded it may still be making the call.
     #[must_use]
     pub fn is_recent(&self, now: Timestamp) -> bool {
-        self.at.plus_secs(LONGEST_RUN_SECS) > now
+        may_be_under_way(self.at, now)
     }
+}
+
+/// How far the clocks of two functions may differ.
+const CLOCK_SKEW_SECS: i64 = 60;
+
+/// Whether a run that recorded something at a time may still be at work. A time further ahead than any clock is of no
+/// run: nothing waits for its end.
+fn may_be_under_way(at: Timestamp, now: Timestamp) -> bool {
+    at.plus_secs(LONGEST_RUN_SECS) > now && at <= now.plus_secs(CLOCK_SKEW_SECS)
 }
 
 /// The row of one subject.
@@ -472,85 +485,6 @@ impl<C: DeletionCounts> DeletionLog<C> {
     }
 }
 
-/// When the catalog, or all partitions of a table, were last scanned because of an event, and when
-/// the next scan is due.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScanSchedule {
-    /// The last scan.
-    pub last_scan_at: Option<Timestamp>,
-    /// The next scan, if one is scheduled.
-    pub next_scan_at: Option<Timestamp>,
-}
-
-/// What a scan reads that events request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScanTarget {
-    /// The whole catalog.
-    Catalog,
-    /// All partitions of a table.
-    Partitions(TableId),
-}
-
-impl ScanTarget {
-    /// The least time between two scans of the target.
-    #[must_use]
-    pub fn interval_secs(&self) -> i64 {
-        match self {
-            Self::Catalog => CATALOG_SCAN_INTERVAL_SECS,
-            Self::Partitions(_) => PARTITION_SCAN_INTERVAL_SECS,
-        }
-    }
-}
-
-/// The decision on an event that requests a scan of the catalog or of a table's partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanDecision {
-    /// Scan now.
-    Now,
-    /// Scan at this time: another scan has just been made.
-    At(Timestamp),
-    /// A scan that is already scheduled for this time covers the event.
-    Covered(Timestamp),
-}
-
-/// The minimum interval between two partition scans of one table that events request.
-pub const PARTITION_SCAN_INTERVAL_SECS: i64 = 300;
-
-/// The minimum interval between two scans of the whole catalog that events request. It delays what
-/// an event without parameters revoked, so it is no longer than CloudTrail's own delay.
-pub const CATALOG_SCAN_INTERVAL_SECS: i64 = 300;
-
-impl ScanSchedule {
-    /// Decides on one more event, where scans are at least `interval_secs` apart, and returns the
-    /// schedule that follows.
-    ///
-    /// A scan that is scheduled for later reads what changed before it, so it covers
-    /// every event until then.
-    #[must_use]
-    pub fn request(self, now: Timestamp, interval_secs: i64) -> (ScanDecision, Self) {
-        let due = self.next_scan_at.filter(|next| *next <= now);
-        let last_scan_at = self.last_scan_at.max(due);
-        let earliest = last_scan_at.map(|last| last.plus_secs(interval_secs));
-        match (self.next_scan_at.filter(|next| *next > now), earliest) {
-            (Some(next), _) => (ScanDecision::Covered(next), self),
-            (None, Some(earliest)) if earliest > now => {
-                let updated = Self {
-                    last_scan_at,
-                    next_scan_at: Some(earliest),
-                };
-                (ScanDecision::At(earliest), updated)
-            }
-            (None, _) => {
-                let updated = Self {
-                    last_scan_at: Some(now),
-                    next_scan_at: None,
-                };
-                (ScanDecision::Now, updated)
-            }
-        }
-    }
-}
-
 /// One resync from start to end, over however many messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResyncRun {
@@ -674,26 +608,5 @@ mod tests {
         let log = log.with(at(3600), tables(1));
         assert_eq!(log.0.len(), 2, "{log:?}");
         assert_eq!(log.last_hour(at(3600)), tables(4));
-    }
-
-    #[test]
-    fn many_events_cause_one_partition_scan_in_five_minutes_and_the_last_is_covered() {
-        let at = Timestamp::from_secs;
-        let mut schedule = ScanSchedule::default();
-        let mut request = |now| {
-            let (decision, next) = schedule.request(at(now), PARTITION_SCAN_INTERVAL_SECS);
-            schedule = next;
-            decision
-        };
-        assert_eq!(request(0), ScanDecision::Now);
-        assert_eq!(request(10), ScanDecision::At(at(300)));
-        assert_eq!(request(20), ScanDecision::Covered(at(300)));
-        assert_eq!(request(299), ScanDecision::Covered(at(300)));
-        assert_eq!(
-            request(300),
-            ScanDecision::At(at(600)),
-            "the scan that was due at 300 may have read it already"
-        );
-        assert_eq!(request(1200), ScanDecision::Now);
     }
 }

@@ -19,6 +19,17 @@ pub(crate) async fn within<T>(
     tokio::time::timeout(limit, work).await.ok()
 }
 
+/// The same. Without a `stop_at`, the work ends.
+pub(crate) async fn before<T>(
+    work: impl Future<Output = T>,
+    (stop_at, now): (Option<Timestamp>, Timestamp),
+) -> Option<T> {
+    match stop_at {
+        Some(stop_at) => within(work, stop_at, now).await,
+        None => Some(work.await),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

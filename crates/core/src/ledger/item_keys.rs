@@ -1,7 +1,7 @@
 //! Keys of the items of a Lake Formation subject: LF-Tags, LF-Tag expressions, registered locations,
 //! administrators.
 
-use super::{LONGEST_RUN_SECS, LedgerRow};
+use super::{LedgerRow, may_be_under_way};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::Principal;
 use crate::scope::Subject;
@@ -60,7 +60,7 @@ pub fn intended_item(stored: &str) -> Option<(&str, Timestamp)> {
 #[must_use]
 pub fn item_under_way(stored: &str, now: Timestamp) -> Option<&str> {
     let (key, at) = intended_item(stored)?;
-    (at.plus_secs(LONGEST_RUN_SECS) > now).then_some(key)
+    may_be_under_way(at, now).then_some(key)
 }
 
 /// The key of an administrator that came from the primary.
@@ -108,6 +108,7 @@ impl LedgerRow {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LONGEST_RUN_SECS;
     use super::*;
 
     #[test]
@@ -128,6 +129,8 @@ mod tests {
             let dated = dated_intent(intent, at);
             assert_eq!(item_under_way(&dated, at), key);
             assert_eq!(item_under_way(&dated, later), None);
+            let years_before = Timestamp::from_secs(-100 * 365 * 86_400);
+            assert_eq!(item_under_way(&dated, years_before), None, "of no clock");
             assert_eq!(intended_item(&dated), key.map(|key| (key, at)));
         }
         assert_eq!(item_under_way("0a=1", at), None);

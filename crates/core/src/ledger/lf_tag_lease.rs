@@ -3,6 +3,7 @@
 //! What a grant by LF-Tags gives depends on the LF-Tags of every table, and which LF-Tags a table may
 //! have depends on every such grant. Who changes either must know both, so only one run at a time may.
 
+use super::CLOCK_SKEW_SECS;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,6 @@ const LEASE_SECS: i64 = 16 * 60;
 
 /// How long a run may need to end after it should stop, and the difference of two clocks.
 const END_SECS: i64 = 10 + CLOCK_SKEW_SECS;
-
-/// How far the clocks of two functions may differ.
-const CLOCK_SKEW_SECS: i64 = 60;
 
 /// The lease as the ledger stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,11 +76,14 @@ impl LfTagLease {
         }
     }
 
-    /// When the lease of another run ends, if it has not ended.
+    /// When the lease of another run ends, if it has not ended. No run takes one that ends later than
+    /// [`LEASE_SECS`] from then on: one that ends later than any clock allows is of no run, and held by nobody. Whoever
+    /// takes it finds that its holder died.
     #[must_use]
     pub fn held_by_other_until(&self, holder: u64, now: Timestamp) -> Option<Timestamp> {
+        let latest = now.plus_secs(LEASE_SECS + CLOCK_SKEW_SECS);
         self.until
-            .filter(|until| self.holder != holder && *until > now)
+            .filter(|until| self.holder != holder && *until > now && *until <= latest)
     }
 
     /// Whether its holder has to take it again before it goes on.
@@ -124,6 +125,19 @@ mod tests {
         assert_eq!(given_back.held_by_other_until(2, at(2)), None);
         let short = LfTagLease::taken(1, at(0), Some(at(50)), None);
         assert_eq!(short.until, Some(at(50 + END_SECS)));
+    }
+
+    #[test]
+    fn a_lease_that_ends_later_than_any_run_takes_one_is_held_by_nobody() {
+        let ahead = LfTagLease::taken(1, at(CLOCK_SKEW_SECS), None, None);
+        let until = ahead.until;
+        assert_eq!(ahead.held_by_other_until(2, at(0)), until, "another clock");
+        let years = LfTagLease {
+            until: Some(at(100 * 365 * 86_400)),
+            ..ahead
+        };
+        assert_eq!(years.held_by_other_until(2, at(0)), None);
+        assert_eq!(years.earlier_holder(2, at(0)), EarlierHolder::Died);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::session::Session;
 use crate::apply::{Applied, StepLease, apply};
 use crate::ports::{Clock, Environment, Ledger, ReadRegion as _, WriteRegion};
+use crate::time_limit;
 use crate::versioned_item::{self, ItemUpdate, LfTagLeaseItem};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -210,15 +211,22 @@ impl Turn {
         }
     }
 
-    async fn wait(of_run: &LfTagLeaseOfRun, change: LfTagChange) -> Self {
+    /// The turn once the others have ended; `None` if the time of the invocation ends before.
+    async fn wait(
+        of_run: &LfTagLeaseOfRun,
+        change: LfTagChange,
+        times: (Option<Timestamp>, Timestamp),
+    ) -> Option<Self> {
         let turn = of_run.turn.clone();
         match change {
-            LfTagChange::Assignments => Self::Together {
-                _guard: turn.read_owned().await,
-            },
-            LfTagChange::Grants => Self::Alone {
-                _guard: turn.write_owned().await,
-            },
+            LfTagChange::Assignments => {
+                let guard = time_limit::before(turn.read_owned(), times).await;
+                guard.map(|guard| Self::Together { _guard: guard })
+            }
+            LfTagChange::Grants => {
+                let guard = time_limit::before(turn.write_owned(), times).await;
+                guard.map(|guard| Self::Alone { _guard: guard })
+            }
         }
     }
 
@@ -393,7 +401,7 @@ impl<E: Environment> Session<'_, E> {
         let Some(change) = changes.max() else {
             return Ok(LeaseResult::Held);
         };
-        let now = self.context.clock.now();
+        let (now, stop_at) = (self.context.clock.now(), self.context.stop_at);
         let of_run = self.lf_tag_lease_of_run.clone();
         let (known, started) = (self.known_disturbance, self.started);
         if let Some(held) = &self.lf_tag_lease {
@@ -416,14 +424,21 @@ impl<E: Environment> Session<'_, E> {
             (true, _) => None,
             (false, Some(turn)) => Some(turn),
             (false, None) if self.narrows_first(approved) => return Ok(LeaseResult::NarrowsFirst),
-            (false, None) => Some(Turn::wait(&of_run, change).await),
+            (false, None) => {
+                let Some(turn) = Turn::wait(&of_run, change, (stop_at, now)).await else {
+                    return Ok(LeaseResult::OutOfTime);
+                };
+                Some(turn)
+            }
         };
         let now = self.context.clock.now();
-        let stop_at = self.context.stop_at;
+        let Some(writing) = time_limit::before(of_run.writing.lock(), (stop_at, now)).await else {
+            return Ok(LeaseResult::OutOfTime);
+        };
+        let now = self.context.clock.now();
         if stop_at.is_some_and(|stop_at| now >= stop_at) {
             return Ok(LeaseResult::OutOfTime);
         }
-        let writing = of_run.writing.lock().await;
         // Who joins others renews the lease: its writes may take longer than is left of it.
         if let Some(until) = of_run.write(self.context.ledger, now, stop_at).await? {
             return Ok(LeaseResult::Busy(until));
@@ -589,6 +604,22 @@ mod tests {
             },
             is_given_back: false,
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_turn_after_the_end_of_the_invocation() {
+        let of_run = LfTagLeaseOfRun::default();
+        let held = held_alone(&of_run).await;
+        for change in [LfTagChange::Assignments, LfTagChange::Grants] {
+            let turn = Turn::wait(&of_run, change, (Some(at(9)), at(10)));
+            let limit = std::time::Duration::from_secs(20);
+            let turn = tokio::time::timeout(limit, turn).await;
+            assert!(turn.unwrap().is_none(), "{change:?}");
+        }
+        drop(held);
+        let times = (Some(at(11)), at(10));
+        let turn = Turn::wait(&of_run, LfTagChange::Grants, times);
+        assert!(turn.await.is_some());
     }
 
     #[tokio::test]
