@@ -5,8 +5,10 @@ use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use twinlake_core::event::{ParsedNotifications, parse_replication, replication_alerts};
-use twinlake_core::ledger::ExpectedReplica;
-use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, Subject, Timestamp};
+use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
+use twinlake_core::{
+    Alert, AlertKind, AlertState, CallError, CallErrorKind, Name, Subject, TableId, Timestamp,
+};
 use twinlake_engine::alerts::{self, publish_and_resolve};
 use twinlake_engine::ports::StandbyObjects;
 use twinlake_engine::s3_replication::AwaitedObjects;
@@ -452,4 +454,65 @@ fn many_late_objects_are_resolved_when_as_many_arrived_as_were_late() {
             .any(|alert| alert.state == AlertState::Resolved),
         "{arrived:?}"
     );
+}
+
+/// Buckets of the standby in which nothing has arrived. Each look takes a time.
+struct SlowBuckets<'a> {
+    harness: &'a TestHarness,
+    secs: i64,
+    looked_for: RefCell<Vec<String>>,
+}
+
+impl StandbyObjects for SlowBuckets<'_> {
+    async fn has_arrived(&self, replica: &ExpectedReplica) -> Result<bool, CallError> {
+        self.looked_for.borrow_mut().push(replica.key.clone());
+        self.harness.sim.state().advance_secs(self.secs);
+        Ok(false)
+    }
+}
+
+#[test]
+fn tables_take_turns_when_the_time_of_the_hourly_check_is_too_short_for_all() {
+    let harness = harness_with_table("orders");
+    for n in 0..7 {
+        let name = Name::new(&format!("t{n}")).unwrap();
+        let table = TableId::new(Name::new("sales").unwrap(), name);
+        let mut pending = PendingObjects::default();
+        let replica = ExpectedReplica {
+            bucket: "lake-in".to_owned(),
+            key: n.to_string(),
+            version: None,
+            created_at: harness.sim.now(),
+        };
+        pending.add("late", replica, harness.sim.now());
+        let put = async {
+            let stored = harness
+                .ledger
+                .put_pending_objects(&table, Some(&pending), None);
+            stored.await
+        };
+        assert!(run_until_killed(&harness.sim, put).unwrap().unwrap());
+    }
+    let buckets = SlowBuckets {
+        harness: &harness,
+        secs: 30,
+        looked_for: RefCell::default(),
+    };
+    let recheck = || {
+        let stop_at = harness.sim.now().plus_secs(60);
+        let check =
+            s3_replication::recheck_pending(&harness.ledger, &buckets, &harness.sim, stop_at);
+        let checked = run_until_killed(&harness.sim, check).unwrap().unwrap();
+        assert!(
+            checked.tables_left == 0 || checked.reachable_buckets.is_empty(),
+            "not everything in the bucket was looked for"
+        );
+        harness.sim.state().advance_secs(3600);
+        (checked.tables, checked.tables_left)
+    };
+    assert_eq!([recheck(), recheck(), recheck()], [(2, 5); 3]);
+    // A table that is added meanwhile, or a fixed number of tables, changes no turns.
+    assert_eq!(recheck(), (2, 5));
+    let looked_for = buckets.looked_for.borrow().join("");
+    assert_eq!(looked_for, "01234560");
 }

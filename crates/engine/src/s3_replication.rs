@@ -3,7 +3,9 @@
 
 use crate::alerts::CheckedSubjects;
 use crate::ports::{Clock, StandbyObjects, StatsStore};
+use crate::time_limit;
 use crate::versioned_item::{self, ItemUpdate, PendingObjectsItem};
+use futures_util::stream::{self, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{ReplicationEventType, ReplicationNotice, replication_alert_subject};
 use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
@@ -199,16 +201,21 @@ async fn confirm_resolved<L: StatsStore>(
 pub struct PendingRecheck {
     /// The number of tables checked.
     pub tables: usize,
+    /// The number of tables for which no time was left.
+    pub tables_left: usize,
     /// The incidents that this check resolved.
     pub checked: CheckedSubjects,
-    /// Buckets in which every check succeeded.
+    /// Buckets in which every object was checked for and every check succeeded.
     pub reachable_buckets: BTreeSet<String>,
     /// Buckets in which a check failed, with the last error.
     pub bucket_errors: BTreeMap<String, CallError>,
 }
 
-/// Checks whether missing objects have arrived in the standby's buckets, until `stop_at`. Each hour
-/// it starts with another table. The tables of a bucket that cannot be checked stay unchanged.
+/// Most objects that the hourly check looks for at the same time.
+const MAX_CONCURRENT_LOOKS: usize = 16;
+
+/// Checks whether missing objects have arrived in the standby's buckets, until `stop_at`. Tables take turns: those
+/// that were looked at longest ago come first. The objects in a bucket that cannot be checked stay.
 ///
 /// # Errors
 /// The ledger is out of reach.
@@ -220,58 +227,84 @@ pub async fn recheck_pending<L: StatsStore, R: StandbyObjects>(
 ) -> Result<PendingRecheck, CallError> {
     let mut recheck = PendingRecheck::default();
     let mut resolved = BTreeSet::new();
+    let mut unchecked_buckets = BTreeSet::new();
     let started = clock.now();
-    let mut tables: Vec<_> = ledger.all_pending_objects().await?.into_iter().collect();
-    let hour = usize::try_from(started.secs() / 3600).unwrap_or_default();
-    let rotation = hour % tables.len().max(1);
-    tables.rotate_left(rotation);
-    for (table, (pending, _)) in tables {
-        if clock.now() >= stop_at {
-            break;
-        }
-        recheck.tables += 1;
+    for (table, pending) in by_last_look(ledger.all_pending_objects().await?, started) {
+        let now = clock.now();
+        let looked = match now < stop_at {
+            true => time_limit::within(look_for(replicas, &pending), stop_at, now).await,
+            false => None,
+        };
+        let is_looked_at = looked.is_some();
         let mut arrived = BTreeSet::new();
-        let mut reasons = pending.reasons.values();
-        let is_unsampled = reasons.any(|missing| missing.samples.is_empty());
-        for sample in pending
-            .reasons
-            .values()
-            .flat_map(|missing| &missing.samples)
-        {
-            // If the time of the object is unknown, the time of the table's first missing object is
-            // used.
-            let mut replica = sample.clone();
-            replica.created_at = match replica.created_at == Timestamp::default() {
-                true => pending.since,
-                false => replica.created_at,
-            };
-            match replicas.has_arrived(&replica).await {
+        for (sample, result) in looked.unwrap_or_default() {
+            match result {
                 Ok(has_arrived) => {
                     recheck.reachable_buckets.insert(sample.bucket.clone());
-                    if has_arrived {
-                        arrived.insert(sample.clone());
-                    }
+                    arrived.extend(has_arrived.then_some(sample));
                 }
                 Err(error) => {
-                    recheck.bucket_errors.insert(sample.bucket.clone(), error);
+                    recheck.bucket_errors.insert(sample.bucket, error);
                 }
             }
         }
-        if is_unsampled || !arrived.is_empty() {
-            let has_arrived = |sample: &ExpectedReplica| arrived.contains(sample);
+        if is_looked_at {
+            recheck.tables += 1;
+        } else {
+            recheck.tables_left += 1;
+            let samples = pending.reasons.values().flat_map(|one| &one.samples);
+            unchecked_buckets.extend(samples.map(|sample| sample.bucket.clone()));
+        }
+        // A table that takes all the time that is left has had its turn.
+        if now < stop_at {
             update_pending(ledger, &table, |known| {
-                resolved.extend(known.remove_arrived(has_arrived));
+                known.looked_at = Some(started);
+                if is_looked_at {
+                    resolved.extend(known.remove_arrived(|sample| arrived.contains(sample)));
+                }
             })
             .await?;
         }
     }
-    for bucket in recheck.bucket_errors.keys() {
+    for bucket in recheck.bucket_errors.keys().chain(&unchecked_buckets) {
         // S3 can deny access to one object and answer for another in the same bucket. A bucket with
         // any error counts as unreachable.
         recheck.reachable_buckets.remove(bucket);
     }
     recheck.checked = confirm_resolved(ledger, resolved, started).await?;
     Ok(recheck)
+}
+
+/// The tables in the order of their turns. A look later than now is of a clock that was ahead, and counts as none.
+fn by_last_look(
+    pending: BTreeMap<TableId, (PendingObjects, u64)>,
+    now: Timestamp,
+) -> Vec<(TableId, PendingObjects)> {
+    let tables = pending.into_iter();
+    let mut tables: Vec<_> = tables.map(|(table, (known, _))| (table, known)).collect();
+    tables.sort_by_key(|(_, pending)| pending.looked_at.filter(|at| *at <= now));
+    tables
+}
+
+/// Looks for the samples of the missing objects of a table.
+async fn look_for<R: StandbyObjects>(
+    replicas: &R,
+    pending: &PendingObjects,
+) -> Vec<(ExpectedReplica, Result<bool, CallError>)> {
+    let samples = pending.reasons.values().flat_map(|one| &one.samples);
+    let looks = samples.map(async |sample| {
+        // If the time of the object is unknown, the time of the table's first missing object is used.
+        let mut replica = sample.clone();
+        replica.created_at = match replica.created_at == Timestamp::default() {
+            true => pending.since,
+            false => replica.created_at,
+        };
+        (sample.clone(), replicas.has_arrived(&replica).await)
+    });
+    stream::iter(looks)
+        .buffered(MAX_CONCURRENT_LOOKS)
+        .collect()
+        .await
 }
 
 /// The missing objects of all tables.

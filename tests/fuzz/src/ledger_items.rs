@@ -179,6 +179,7 @@ fn pending_objects() -> PendingObjects {
     PendingObjects {
         since: Timestamp::from_millis(1_500),
         reasons: [("denied".to_owned(), missing)].into(),
+        looked_at: Some(Timestamp::from_millis(2_500)),
     }
 }
 

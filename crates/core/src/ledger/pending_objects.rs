@@ -12,6 +12,9 @@ pub struct PendingObjects {
     /// The missing objects, by the subject of the alert that reported them: the table and, if the
     /// replication failed, the failure reason.
     pub reasons: BTreeMap<String, MissingObjects>,
+    /// When the hourly check last looked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Timestamp>,
 }
 
 /// The missing objects that alerts with one subject reported.
@@ -72,6 +75,7 @@ impl PendingObjects {
         self.merge(&Self {
             since: at,
             reasons: BTreeMap::from([(reason.to_owned(), missing)]),
+            looked_at: None,
         });
     }
 

@@ -200,6 +200,7 @@ async fn recheck_pending(runtime: &Runtime, stop_at: Timestamp) -> Result<(), Ca
     }
     info!(
         tables = result.tables,
+        tables_left = result.tables_left,
         bucket_errors = result.bucket_errors.len(),
         "rechecked pending objects"
     );
