@@ -95,6 +95,28 @@ pub struct LedgerFile {
     pub relocation_memories: BTreeMap<TableId, (String, u64)>,
 }
 
+impl LedgerFile {
+    /// The record of the epoch with its version, as the item of a ledger in DynamoDB has both: whichever site an epoch
+    /// names, it has a record, also one that no takeover wrote. `None` if no epoch was ever set.
+    fn stored_epoch(&self) -> Option<(EpochRecord, u64)> {
+        let epoch = self.epoch;
+        match &self.epoch_record {
+            Some((record, version)) => {
+                let record = record.clone();
+                Some((EpochRecord { epoch, ..record }, *version))
+            }
+            None if epoch == Epoch::INITIAL => None,
+            None => {
+                let record = EpochRecord {
+                    epoch,
+                    ..EpochRecord::default()
+                };
+                Some((record, 0))
+            }
+        }
+    }
+}
+
 fn ledger_format() -> u32 {
     format::LEDGER
 }
@@ -177,12 +199,7 @@ impl Ledger for InMemoryLedger {
     }
 
     async fn epoch_record(&self) -> Result<Option<(EpochRecord, u64)>, CallError> {
-        let contents = self.lock();
-        let stored = contents.epoch_record.clone();
-        Ok(stored.map(|(record, version)| {
-            let epoch = contents.epoch;
-            (EpochRecord { epoch, ..record }, version)
-        }))
+        Ok(self.lock().stored_epoch())
     }
 
     async fn put_epoch_record(
@@ -191,7 +208,7 @@ impl Ledger for InMemoryLedger {
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
         let mut contents = self.lock();
-        let version = contents.epoch_record.as_ref().map(|(_, version)| *version);
+        let version = contents.stored_epoch().map(|(_, version)| version);
         if version != expected_version {
             return Ok(false);
         }
