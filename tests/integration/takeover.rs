@@ -4,9 +4,12 @@
 
 mod default_permissions;
 mod freeze;
+mod freeze_runs;
 mod interrupted;
 mod objects;
 mod own_roles;
 mod query_tools;
 mod readings;
+mod recovery_time;
+mod wake;
 mod withheld;

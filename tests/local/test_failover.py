@@ -15,13 +15,18 @@ import urllib.parse
 import pytest
 
 import compare
-from stack import ACCOUNT, BUCKETS, PRIMARY, STANDBY, TARGET, wait_for
+from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, STANDBY, TARGET, wait_for
 from test_end_to_end import snapshots, table_input, wait_until_identical
 
 # What a failover may call, in the surviving Region only.
 ALLOWED = {
     ("dynamodb", "GetItem"), ("dynamodb", "PutItem"), ("dynamodb", "Query"), ("dynamodb", "UpdateItem"),
     ("glue", "GetDatabase"), ("glue", "UpdateDatabase"),
+}
+# What the command may call there once the takeover is complete, and nothing waits for.
+BEST_EFFORT = {
+    ("glue", "GetCrawler"), ("glue", "GetCrawlers"), ("glue", "StartCrawlerSchedule"), ("glue", "UpdateCrawlerSchedule"),
+    ("glue", "GetTrigger"), ("glue", "GetTriggers"), ("glue", "StartTrigger"), ("glue", "GetJob"),
 }
 # The functions that a schedule invokes.
 SCHEDULED = ("Canary", "Digest", "Heartbeat", "LakeAccess", "Monitor", "Readiness", "Resync")
@@ -41,6 +46,7 @@ ADDRESS = "/twinlake/address"
 OPERATION = f"""
 [takeover]
 workgroup = "analysts"
+wake = ["crawlers", "triggers"]
 results = {{ {PRIMARY} = "s3://results-here/", {STANDBY} = "s3://results-there/" }}
 [[takeover.link]]
 name = "sales"
@@ -147,8 +153,11 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     glue = deployment.client("glue", PRIMARY)
     glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": OPEN})
     glue.create_table(DatabaseName="sales", TableInput=table_input("orders"))
+    make_tools_that_run(deployment)
     wait_until_identical(deployment)
     deployment.resync()
+    assert tools_awake(deployment, PRIMARY) == {"orders", "nightly", "loads"}
+    assert tools_awake(deployment, STANDBY) == set()
     deployment.invoke(PRIMARY, "Heartbeat")
     wait_for("the heartbeat arrives", lambda: has_table(deployment, "twinlake_heartbeat", "heartbeat"))
     assert defaults(deployment, STANDBY) == []
@@ -177,19 +186,53 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     assert "2 s instead of 120 s" in errors, errors
     assert "goes on" in out and f"{STANDBY} is the primary by epoch 1" in out, out
     assert defaults(deployment, STANDBY) == OPEN
+    assert out.index("is the primary by epoch 1") < out.index("1 crawler is awake since"), "it comes last"
+    assert "trigger loads: left asleep: it starts the job load, which uses bookmarks" in out, out
+    assert tools_awake(deployment, STANDBY) == {"orders", "nightly"}
     code, out, _ = fail_over(deployment, proxies, "--accept-loss", "--yes")
     assert code == 0 and "primary by epoch 1" in out and "Step" not in out, out
 
+    check_that_waking_comes_last(proxies[1].calls)
     called = {call for proxy in proxies for call in proxy.calls}
     assert {region for _, _, region in called} == {STANDBY}, called
     actions = {(service, action) for service, action, _ in called}
-    assert actions <= ALLOWED and ("glue", "UpdateDatabase") in actions, actions
+    assert actions <= ALLOWED | BEST_EFFORT and ("glue", "UpdateDatabase") in actions, actions
 
     check_that_clients_are_told(deployment)
     check_commands_without_the_lost_region(deployment, proxies)
     check_return(deployment)
     assert address(deployment, PRIMARY) == (1, STANDBY, "s3://results-there/"), "its copy follows when it returns"
     check_way_back(deployment)
+
+
+def make_tools_that_run(deployment):
+    """A crawler and two triggers that run by themselves in the primary; one of them starts a job with bookmarks."""
+    deployment.policy_file.write_text(POLICY + '[query]\nglue-tools = "copy"\n')
+    deployment.twinlake("policy", "push", str(deployment.policy_file))
+    glue, cron = deployment.client("glue", PRIMARY), "cron(0 1 * * ? *)"
+    glue.create_crawler(Name="orders", Role="crawl", DatabaseName="sales", Schedule=cron,
+                        Targets={"S3Targets": [{"Path": f"s3://{BUCKETS[PRIMARY]}/sales/orders/"}]})
+    for region in (PRIMARY, STANDBY):
+        deployment.client("glue", region).create_job(
+            Name="load", Role="r", Command={}, DefaultArguments={"--job-bookmark-option": "job-bookmark-enable"})
+    for name, action in (("nightly", {"CrawlerName": "orders"}), ("loads", {"JobName": "load"})):
+        glue.create_trigger(Name=name, Type="SCHEDULED", Schedule=cron, StartOnCreation=True, Actions=[action])
+
+
+def tools_awake(deployment, region):
+    """The crawlers and triggers that run by themselves."""
+    glue = deployment.client("glue", region)
+    crawlers, triggers = glue.get_crawlers()["Crawlers"], glue.get_triggers()["Triggers"]
+    awake = {one["Name"] for one in crawlers if one.get("Schedule", {}).get("State") == "SCHEDULED"}
+    return awake | {one["Name"] for one in triggers if one["State"] == "ACTIVATED"}
+
+
+def check_that_waking_comes_last(calls):
+    """Nothing that the takeover needs is called after what is best effort."""
+    actions = [(service, action) for service, action, _ in calls]
+    woken = [index for index, action in enumerate(actions) if action in BEST_EFFORT]
+    needed = [index for index, action in enumerate(actions) if action in ALLOWED]
+    assert woken and needed and max(needed) < min(woken), actions
 
 
 def address(deployment, region):
@@ -335,6 +378,7 @@ def check_way_back(deployment):
     """The report of the former primary is accepted, it follows, and becomes the primary again."""
     done = deployment.twinlake("status", "--region", STANDBY)
     assert done.returncode == 2 and f"{PRIMARY} is fenced" in done.stdout, done.stdout
+    assert "1 crawler is awake since" in done.stdout, done.stdout
     put_object(deployment, PRIMARY, "sales/orders/there.parquet", b"there")
     for region in (PRIMARY, STANDBY):
         put_object(deployment, region, "sales/orders/both.parquet", region.encode())
@@ -365,6 +409,7 @@ def check_way_back(deployment):
     wait_for("it equals the primary", lambda: not reversed_differences(deployment), seconds=30,
              detail=lambda: reversed_differences(deployment))
     assert not has_table_in(deployment, PRIMARY, "late") and has_table_in(deployment, PRIMARY, "new")
+    assert tools_awake(deployment, PRIMARY) == set() and tools_awake(deployment, STANDBY) == {"orders", "nightly"}
     deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_in_standby("newer"))
     wait_for("it is replicated back", lambda: has_table_in(deployment, PRIMARY, "newer"))
     go_back(deployment)
@@ -409,6 +454,9 @@ def go_back(deployment):
     assert f"{PRIMARY} is the primary by epoch 2" in done.stdout, done.stdout
     assert f"{STANDBY} is the standby, and follows {PRIMARY}" in done.stdout, done.stdout
     assert defaults(deployment, PRIMARY) == OPEN
+    # What was woken there sleeps again, before anything is woken here.
+    assert tools_awake(deployment, STANDBY) == set()
+    assert tools_awake(deployment, PRIMARY) == {"orders", "nightly"}, done.stdout
     deployment.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput=table_input("home"))
     wait_for("it is replicated", lambda: has_table(deployment, "sales", "home"))
     deployment.resync()

@@ -62,6 +62,10 @@ def test_writers_lose_their_grants_in_the_former_primary_until_the_failback(depl
     assert f"2 grants to write are revoked in {PRIMARY} until it is the primary again" in done.stdout, done.stdout
     assert held(deployment, PRIMARY) == READS and held(deployment, STANDBY) == WRITES | READS
 
+    status = deployment.twinlake("status", "--region", STANDBY, check=False).stdout
+    assert f"2 grants to write are revoked in {PRIMARY}, which was the primary before" in status, status
+    assert "Frozen:" not in status, status
+
     # The functions have got the events of the revokes by then.
     wait_for("the events are handled", deployment.has_empty_queues)
     deployment.invoke(PRIMARY, "Resync")

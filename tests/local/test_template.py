@@ -25,6 +25,8 @@ ICEBERG_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteOb
 # Actions of the adapters that reconciliation does not use.
 OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject", "ssm:GetParameter", "ssm:PutParameter",
                        "lakeformation:DescribeLakeFormationIdentityCenterConfiguration"}
+# Actions by which commands wake crawlers and triggers after a takeover: no function may.
+WAKE_ACTIONS = {"glue:GetJob", "glue:UpdateCrawlerSchedule", "glue:StartCrawlerSchedule", "glue:StartTrigger"}
 # Actions that Lambda performs with a function's role.
 PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
                     "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
@@ -160,6 +162,8 @@ def test_every_call_is_allowed_and_no_other():
     assert len(called) > 25, called
     assert OTHER_SERVICES.keys() <= {action.split(":")[1] for action in called}
     called -= OPERATIONAL_ACTIONS
+    assert WAKE_ACTIONS <= called
+    called -= WAKE_ACTIONS
     assert allowed_actions("Resync") == (called - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
     query_actions = {action for action in called if action.startswith("athena:")} | GLUE_TOOL_ACTIONS
     assert GLUE_TOOL_ACTIONS <= called

@@ -1,11 +1,14 @@
 //! The tools of Glue: classifiers, crawlers and triggers, as far as they sleep in the standby.
 //!
-//! No call here starts, schedules or activates anything: a crawler is written without a schedule, and a trigger is
+//! No call outside `wake` starts, schedules or activates anything: a crawler is written without a schedule, and a trigger is
 //! created without being started.
 
 mod convert;
 mod read;
+mod wake;
 mod write;
+
+pub use wake::SleepingTools;
 
 use crate::call_error;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;

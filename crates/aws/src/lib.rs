@@ -49,6 +49,7 @@ pub use call_counter::{api_calls, api_errors, throttled_calls};
 pub use call_limits::{CallLimits, SharedCeiling};
 pub use clients::{APP_NAME, Clients};
 pub use dead_letter_queues::{DeadLetter, SqsDeadLetterQueues, list_queue_urls};
+pub use glue_tools::SleepingTools;
 pub use infrastructure::AwsInfrastructure;
 pub use lake_setup::{LakeSetup, SetupKey};
 pub use ledger::DynamoLedger;

@@ -22,6 +22,8 @@ pub(crate) mod sandbox;
 pub mod scenario;
 pub(crate) mod setup;
 pub(crate) mod status;
+pub(crate) mod surviving_region;
 pub(crate) mod switch_options;
 pub(crate) mod switchover;
+pub(crate) mod takeover_wake;
 pub(crate) mod uninstall;

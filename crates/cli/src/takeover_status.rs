@@ -1,14 +1,19 @@
 //! What `twinlake status` says of the standby's role, by the epochs of both ledgers, and of the last switch, from the
 //! ledger of the primary.
 
+use crate::commands::failover::left_frozen_line;
+use crate::commands::takeover_wake::woken_lines;
 use crate::common_options::LedgerOptions;
 use crate::connect::ledger_in;
 use crate::{CliError, CommandOutcome, output};
+use std::collections::BTreeMap;
+use twinlake_core::Timestamp;
 use twinlake_core::client_address::ADDRESS_PARAMETER;
 use twinlake_core::failover::EpochRecord;
-use twinlake_core::render;
+use twinlake_core::render::{self, counted, one_or_many};
 use twinlake_core::topology::{Epoch, RegionRole, SiteId, region_role};
 use twinlake_engine::Ledger as _;
+use twinlake_engine::failover::{FrozenCounts, frozen_grants};
 use twinlake_engine::operation_document::OperationConfig;
 
 /// Whether Twinlake changes the standby.
@@ -140,18 +145,133 @@ fn clients_line(record: &EpochRecord) -> Option<String> {
     Some(format!("Clients: {address}; {event}."))
 }
 
-/// What clients have been told of the last switch, as the ledger of the primary has it. `None` without a switch, or if
-/// that ledger cannot be read.
-pub(crate) async fn clients_told(options: &LedgerOptions, primary: &str) -> Option<String> {
-    let ledger = ledger_in(&options.ledger_table, primary).await;
-    let (record, _) = ledger.epoch_record().await.ok()??;
-    clients_line(&record)
+/// What `twinlake status` says of takeovers: of a freeze, and of the last switch by the ledger of the primary.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TakeoverState {
+    /// The record of the epoch in the ledger of the standby: a switchover that is under way.
+    pub(crate) in_standby: EpochRecord,
+    /// That in the ledger of the primary: the last switch. `None` if it cannot be read.
+    pub(crate) in_primary: Option<EpochRecord>,
+    /// What is frozen.
+    pub(crate) frozen: FrozenCounts,
+}
+
+impl TakeoverState {
+    /// Reads both ledgers.
+    ///
+    /// # Errors
+    /// The ledger of the standby cannot be read.
+    pub(crate) async fn read(
+        options: &LedgerOptions,
+        epoch: Epoch,
+        (primary, standby): (&str, &str),
+    ) -> Result<Self, CliError> {
+        let ledger = ledger_in(&options.ledger_table, standby).await;
+        let in_standby = ledger.epoch_record().await?;
+        let frozen = frozen_grants(&ledger, epoch).await?;
+        let in_primary = ledger_in(&options.ledger_table, primary).await;
+        let in_primary = in_primary.epoch_record().await.ok();
+        let in_primary = in_primary.map(|stored| stored.map(|(record, _)| record));
+        Ok(Self {
+            in_standby: in_standby.map(|(record, _)| record).unwrap_or_default(),
+            in_primary: in_primary.map(Option::unwrap_or_default),
+            frozen,
+        })
+    }
+
+    /// Whether a freeze waits for a person: grants are revoked in the primary, and nothing was switched.
+    pub(crate) fn is_frozen(&self) -> bool {
+        !self.frozen.in_primary.is_empty()
+    }
+
+    /// The lines about it. `tells_clients` says whether clients are told an address.
+    pub(crate) fn lines(
+        &self,
+        (primary, standby): (&str, &str),
+        tells_clients: bool,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let mut lines = self.freeze_lines((primary, standby), now);
+        if let Some(record) = &self.in_primary {
+            let journal = record.failover.as_ref();
+            let journal = journal.filter(|journal| journal.to == record.epoch);
+            lines.extend(journal.and_then(|journal| left_frozen_line(journal, primary)));
+            lines.extend(clients_line(record).filter(|_| tells_clients));
+            lines.extend(
+                journal
+                    .into_iter()
+                    .flat_map(|journal| woken_lines(&journal.woken)),
+            );
+        }
+        lines
+    }
+
+    /// What is frozen, since when, and what to run.
+    fn freeze_lines(&self, (primary, standby): (&str, &str), now: Timestamp) -> Vec<String> {
+        let mut lines = Vec::new();
+        let (frozen, count) = (&self.frozen.in_primary, total(&self.frozen.in_primary));
+        if count > 0 {
+            let journal = self.in_standby.failover.as_ref();
+            let since = journal.and_then(|journal| journal.frozen_since);
+            lines.push(format!(
+                "Frozen: {} to write of {} {} revoked in {primary} since {} by a switchover to {standby} that has not \
+                 switched. To go on: `twinlake switchover --region {standby} --writers-stopped`. To grant them again: \
+                 `twinlake switchover --region {standby} --undo`.",
+                counted(count, "grant"),
+                counted(frozen.len(), "principal"),
+                one_or_many(count, "is", "are"),
+                since.map_or_else(|| "an unknown time".to_owned(), |at| at.to_string()),
+            ));
+            let named = frozen.iter().take(MAX_PRINCIPALS);
+            lines.extend(named.map(|(principal, count)| format!("  {principal}: {count}")));
+            if let Some(more) = frozen.len().checked_sub(MAX_PRINCIPALS + 1) {
+                lines.push(format!("  and {} more", more + 1));
+            }
+        }
+        let until = self.in_standby.failover.as_ref();
+        if let Some(until) = until.and_then(|journal| journal.changes_grants_until(now)) {
+            lines.push(format!(
+                "A run of `twinlake switchover --region {standby}` changes grants in {primary} at this moment, or has until \
+                 a moment ago: until {until}, an undo, or a new run beside an undo, is refused."
+            ));
+        }
+        let kept = total(&self.frozen.in_standby);
+        if kept > 0 {
+            lines.push(format!(
+                "{} to write {} revoked in {standby}, which was the primary before, and granted there again when it is the \
+                 primary again.",
+                counted(kept, "grant"),
+                one_or_many(kept, "is", "are"),
+            ));
+        }
+        lines
+    }
+
+    /// The freeze as JSON; `null` without one.
+    pub(crate) fn freeze_json(&self) -> serde_json::Value {
+        let journal = self.in_standby.failover.as_ref();
+        let text = |at: Timestamp| at.to_string();
+        match self.is_frozen() {
+            false => serde_json::Value::Null,
+            true => serde_json::json!({
+                "principals": self.frozen.in_primary,
+                "since": journal.and_then(|journal| journal.frozen_since).map(text),
+                "changes_until": journal.and_then(|journal| journal.grants_change_until).map(text),
+            }),
+        }
+    }
+}
+
+/// The most principals with frozen grants that get a line each.
+const MAX_PRINCIPALS: usize = 10;
+
+fn total(counts: &BTreeMap<String, usize>) -> usize {
+    counts.values().sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinlake_core::Timestamp;
     use twinlake_core::failover::{Announcement, FailoverJournal, FailoverStage};
 
     #[test]
@@ -176,6 +296,43 @@ mod tests {
             disputed.contains("hold epoch 3 with different primaries"),
             "{disputed}"
         );
+    }
+
+    #[test]
+    fn a_freeze_is_shown_with_its_principals_its_time_and_both_commands() {
+        let stored = r#"{"epoch":0,"primary":"a","failover":{"operation":"switchover","from":{"epoch":0,"primary":"a"},
+            "to":{"epoch":1,"primary":"b"},"stage":"started","reached":{},"freeze":"grants","frozen_since":0,
+            "grants_change_until":60000,"recovery_point":{"read_at":0,"databases":0,"heartbeats":{},
+            "verified_at":null,"not_in_sync":{},"behind":[],"pending_tables":0,"pending":[],"unread":[]}}}"#;
+        let state = TakeoverState {
+            in_standby: serde_json::from_str(stored).unwrap(),
+            in_primary: None,
+            frozen: FrozenCounts {
+                in_primary: (0..12).map(|n| (format!("role/{n:02}"), 1)).collect(),
+                in_standby: [("role/old".to_owned(), 3)].into(),
+            },
+        };
+        let lines = |secs| {
+            let now = Timestamp::from_secs(secs);
+            state
+                .lines(("us-east-1", "ap-south-1"), true, now)
+                .join("\n")
+        };
+        let shown = lines(59);
+        for expected in [
+            "12 grants to write of 12 principals are revoked in us-east-1 since 1970-01-01T00:00:00Z",
+            "`twinlake switchover --region ap-south-1 --writers-stopped`",
+            "`twinlake switchover --region ap-south-1 --undo`",
+            "role/09: 1\n  and 2 more",
+            "changes grants in us-east-1 at this moment",
+            "3 grants to write are revoked in ap-south-1",
+        ] {
+            assert!(shown.contains(expected), "{expected}: {shown}");
+        }
+        assert!(!lines(60).contains("at this moment"));
+        assert!(state.is_frozen());
+        assert_eq!(state.freeze_json()["principals"]["role/00"], 1);
+        assert!(TakeoverState::default().freeze_json().is_null());
     }
 
     #[test]

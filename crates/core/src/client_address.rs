@@ -4,10 +4,11 @@
 
 use crate::Policy;
 use crate::failover::{Announcement, EpochRecord, FailoverJournal, FailoverStage, FreezeMode};
+use crate::query::QueryKind;
 use crate::timestamp::Timestamp;
 use crate::topology::Epoch;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the SSM parameter.
 pub const ADDRESS_PARAMETER: &str = "/twinlake/address";
@@ -34,6 +35,8 @@ pub struct TakeoverConfig {
     pub event: bool,
     /// What a switchover does about principals that may write.
     pub freeze: FreezeMode,
+    /// Which of the sleeping crawlers and triggers a takeover wakes.
+    pub wake: BTreeSet<QueryKind>,
 }
 
 impl TakeoverConfig {
@@ -218,6 +221,7 @@ mod tests {
             links: [("sales".to_owned(), by_region("https://bi.*.example/sales"))].into(),
             event: true,
             freeze: FreezeMode::None,
+            wake: BTreeSet::new(),
         }
     }
 

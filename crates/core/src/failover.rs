@@ -21,17 +21,21 @@
 
 mod freeze;
 mod gates;
+mod journal;
 mod recovery_point;
+mod wake;
 
 pub use freeze::{
-    FreezeMode, FrozenGrant, FrozenGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess,
+    FreezeMode, FrozenGrant, FrozenGrants, UnrestoredGrants, UnstoppedReason, WRITE_PERMISSIONS,
+    WriteAccess,
 };
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
+pub use journal::{Announcement, FailoverJournal};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
+pub use wake::{NotAwake, WAKEABLE_KINDS, WakeRecord, WakeResult};
 
 use crate::heartbeat::Channel;
 use crate::name::Name;
-use crate::scope::Subject;
 use crate::timestamp::Timestamp;
 use crate::topology::{Epoch, SiteId};
 use serde::{Deserialize, Serialize};
@@ -212,148 +216,6 @@ impl FailoverStep {
     }
 }
 
-/// The journal of a switch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailoverJournal {
-    /// The operation.
-    #[serde(default)]
-    pub operation: SwitchOperation,
-    /// The epoch that it replaces. A failover never replaces another one, so repeating it never
-    /// switches back.
-    pub from: Epoch,
-    /// The epoch that it writes.
-    pub to: Epoch,
-    /// The stage.
-    pub stage: FailoverStage,
-    /// When each stage was reached.
-    pub reached: BTreeMap<FailoverStage, Timestamp>,
-    /// The gates that a person forced.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub forced: BTreeSet<ForceableGate>,
-    /// The subjects that were not in sync when the forced gate `in-sync` was asked: a switchover goes on although the
-    /// former primary has something of them that this Region lacks. What it has of any other subject refuses.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub left_out: BTreeSet<Subject>,
-    /// Of a switchover: whether it revokes the grants to write in the primary.
-    #[serde(default, skip_serializing_if = "FreezeMode::is_none")]
-    pub freeze: FreezeMode,
-    /// The number of grants that it has revoked in the primary.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub frozen: usize,
-    /// The number of grants that an earlier switchover had revoked in this Region, and that this one has granted again.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unfrozen: usize,
-    /// Those that could not be granted again, with the reason.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub still_frozen: BTreeMap<String, String>,
-    /// What was behind when it started.
-    pub recovery_point: RecoveryPoint,
-    /// The number of databases with restored defaults.
-    #[serde(default)]
-    pub restored: usize,
-    /// The databases whose defaults could not be restored, with the reason.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub unrestored: BTreeMap<Name, String>,
-    /// Of a switchover: why the former primary did not become the standby by it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_handed_over: Option<String>,
-    /// What clients have been told; `None` before, and without `[takeover]` in the operation document.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub announced: Option<Announcement>,
-}
-
-impl FailoverJournal {
-    fn new(from: Epoch, request: &FailoverRequest, mut recovery_point: RecoveryPoint) -> Self {
-        let behind = std::mem::take(&mut recovery_point.all_behind);
-        let goes_without = request.forced.contains(&ForceableGate::InSync)
-            && request.operation() == SwitchOperation::Switchover;
-        Self {
-            left_out: match goes_without {
-                true => behind,
-                false => BTreeSet::new(),
-            },
-            from,
-            operation: request.operation(),
-            to: from.switched(),
-            stage: FailoverStage::Started,
-            reached: [(FailoverStage::Started, recovery_point.read_at)].into(),
-            forced: request.forced.clone(),
-            freeze: request.freeze(),
-            frozen: 0,
-            unfrozen: 0,
-            still_frozen: BTreeMap::new(),
-            recovery_point,
-            restored: 0,
-            unrestored: BTreeMap::new(),
-            not_handed_over: None,
-            announced: None,
-        }
-    }
-
-    /// Whether the epoch is not written yet.
-    #[must_use]
-    pub fn is_before_epoch(&self) -> bool {
-        match self.stage {
-            FailoverStage::Started | FailoverStage::GrantsFrozen | FailoverStage::Verified => true,
-            FailoverStage::EpochWritten
-            | FailoverStage::WritersStopped
-            | FailoverStage::DefaultsRestored
-            | FailoverStage::Completed
-            | FailoverStage::Undone => false,
-        }
-    }
-
-    /// The next step; `None` if there is nothing left to do.
-    #[must_use]
-    pub fn next_step(&self) -> Option<FailoverStep> {
-        match self.stage {
-            FailoverStage::Started => Some(match self.operation {
-                SwitchOperation::Failover => FailoverStep::WriteEpoch,
-                SwitchOperation::Switchover => match self.freeze {
-                    FreezeMode::Grants => FailoverStep::FreezeGrants,
-                    FreezeMode::None => FailoverStep::Verify,
-                },
-            }),
-            FailoverStage::GrantsFrozen => Some(FailoverStep::Verify),
-            FailoverStage::Verified => Some(FailoverStep::WriteEpoch),
-            FailoverStage::EpochWritten => Some(FailoverStep::WaitForWriters),
-            FailoverStage::WritersStopped => Some(FailoverStep::RestoreDefaults),
-            FailoverStage::DefaultsRestored => Some(FailoverStep::HandOver),
-            FailoverStage::Completed | FailoverStage::Undone => None,
-        }
-    }
-
-    /// The databases whose defaults are restored: those that a completed switch left over, since others may have been
-    /// closed by somebody meanwhile; `None` for all.
-    #[must_use]
-    pub fn left_to_restore(&self) -> Option<&BTreeMap<Name, String>> {
-        let was_completed = self.reached.contains_key(&FailoverStage::Completed);
-        Some(&self.unrestored).filter(|_| was_completed)
-    }
-
-    /// The same journal in a later stage.
-    fn at(mut self, stage: FailoverStage, now: Timestamp) -> Self {
-        self.stage = stage;
-        self.reached.insert(stage, now);
-        self
-    }
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
-/// What clients have been told of a takeover.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
-    /// When the parameter of the new primary was found to hold its address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address_at: Option<Timestamp>,
-    /// When the event was sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event_at: Option<Timestamp>,
-}
-
 /// What a person asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FailoverRequest {
@@ -437,7 +299,8 @@ pub fn decide(
         // within it: what was read and compared may be of yesterday.
         Some(journal) if journal.operation == request.operation() => {
             gates::check(record, request, recovery_point, gates::Begun::Already)?;
-            let journal = FailoverJournal::new(record.epoch, request, recovery_point.clone());
+            let anew = FailoverJournal::new(record.epoch, request, recovery_point.clone());
+            let journal = anew.replacing(Some(journal));
             return Ok(FailoverDecision::Resume(EpochRecord {
                 failover: Some(journal),
                 ..record.clone()
@@ -447,7 +310,8 @@ pub fn decide(
     }
     if record.epoch.primary() == site {
         let is_incomplete = |journal: &FailoverJournal| {
-            journal.to == record.epoch && !journal.unrestored.is_empty()
+            let is_left = !journal.unrestored.is_empty() || !journal.left_frozen.is_none();
+            journal.to == record.epoch && is_left
         };
         return Ok(match record.failover.clone().filter(is_incomplete) {
             Some(journal) => FailoverDecision::Resume(EpochRecord {
@@ -461,7 +325,8 @@ pub fn decide(
         });
     }
     gates::check(record, request, recovery_point, gates::Begun::Anew)?;
-    let journal = FailoverJournal::new(record.epoch, request, recovery_point.clone());
+    let anew = FailoverJournal::new(record.epoch, request, recovery_point.clone());
+    let journal = anew.replacing(record.failover.as_ref());
     Ok(FailoverDecision::Start(EpochRecord {
         failover: Some(journal),
         ..record.clone()
@@ -475,8 +340,10 @@ pub struct SwitchStepResult {
     pub frozen: usize,
     /// Of [`FailoverStep::RestoreDefaults`]: the number of grants that were granted again.
     pub unfrozen: usize,
-    /// Of [`FailoverStep::RestoreDefaults`]: the grants that could not be granted again, with the reason.
+    /// Of [`FailoverStep::RestoreDefaults`]: the grants that can never be granted again, with the reason.
     pub still_frozen: BTreeMap<String, String>,
+    /// Of [`FailoverStep::RestoreDefaults`]: the grants that could not be granted again yet.
+    pub left_frozen: UnrestoredGrants,
     /// Of [`FailoverStep::RestoreDefaults`]: the number of databases with restored defaults.
     pub restored: usize,
     /// Of [`FailoverStep::RestoreDefaults`]: the others, with the reason.
@@ -500,6 +367,7 @@ pub fn after_step(
     let stage = match step {
         FailoverStep::FreezeGrants => {
             journal.frozen = result.frozen;
+            journal.grants_change_until = None;
             FailoverStage::GrantsFrozen
         }
         FailoverStep::Verify => FailoverStage::Verified,
@@ -517,6 +385,7 @@ pub fn after_step(
             journal.unrestored = result.unrestored;
             journal.unfrozen += result.unfrozen;
             journal.still_frozen.extend(result.still_frozen);
+            journal.left_frozen = result.left_frozen;
             match journal.operation {
                 SwitchOperation::Switchover
                     if !journal.reached.contains_key(&FailoverStage::Completed) =>
@@ -541,6 +410,12 @@ pub enum UndoRefusal {
     /// No failover was started.
     #[error("no failover or switchover is under way in this Region")]
     NothingToUndo,
+    /// A run revokes grants, or has until a moment ago.
+    #[error(
+        "a run of the switchover may still revoke grants until {0}: end it if it runs, and undo the switchover after \
+         that time"
+    )]
+    GrantsChange(Timestamp),
     /// The epoch is written.
     #[error(
         "the {1} has written epoch {0}: it cannot be undone any more, because writers may count on this \
@@ -560,6 +435,9 @@ pub fn undo(record: &EpochRecord, now: Timestamp) -> Result<EpochRecord, UndoRef
     };
     match journal.stage {
         FailoverStage::Started | FailoverStage::GrantsFrozen | FailoverStage::Verified => {
+            if let Some(until) = journal.changes_grants_until(now) {
+                return Err(UndoRefusal::GrantsChange(until));
+            }
             Ok(EpochRecord {
                 failover: Some(journal.at(FailoverStage::Undone, now)),
                 ..record.clone()

@@ -7,12 +7,19 @@
 
 mod defaults;
 pub(crate) mod freeze;
+pub(crate) mod frozen_documents;
+mod grants_lease;
 mod handover;
+mod wake;
 
 pub use freeze::{FreezeTerms, FrozenRegion, UnfrozenGrants};
+pub use frozen_documents::{FrozenCounts, frozen_grants};
+pub use grants_lease::GrantsPermit;
 pub use handover::{BothRegions, Handover, writers};
+pub use wake::{FencedWakeTools, WakeProgress, kinds_to_wake, wake};
 
 use crate::ports::{Clock, Ledger, StatsStore, WriteRegion};
+use grants_lease::GrantsLease;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use twinlake_core::failover::{
@@ -76,7 +83,7 @@ pub enum FailoverError {
     NotUndone(#[from] UndoRefusal),
     /// Somebody undid it.
     #[error(
-        "somebody has undone this failover meanwhile; run the command again if it is still wanted"
+        "somebody has undone this takeover, or begun it anew, meanwhile; run the command again if it is still wanted"
     )]
     UndoneMeanwhile,
     /// A switchover would lose something. Nothing but the journal, and what is frozen, has changed.
@@ -99,6 +106,9 @@ const MAX_ATTEMPTS: u32 = 16;
 
 /// How long a switch waits after it has written the epoch.
 pub const FENCE_WAIT: Duration = Duration::from_secs(FENCE_WAIT_SECS);
+
+/// The concurrent calls to Glue while a command restores the defaults of databases.
+pub const MAX_CONCURRENT_RESTORES: usize = 4;
 
 /// How often the progress of the wait is told.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -196,7 +206,7 @@ pub async fn undo_failover<L: Ledger, C: Clock>(
 /// may be repeated.
 ///
 /// # Errors
-/// There is none, or the epoch is written; or a call failed.
+/// There is none, a run of it may still revoke grants, or the epoch is written; or a call failed.
 pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
     site: SiteId,
     clock: &C,
@@ -211,7 +221,19 @@ pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
                 && frozen.has_frozen().await? => {}
         undone => undone?,
     }
-    Ok(frozen.unfreeze().await?)
+    if !frozen.has_frozen().await? {
+        return Ok(UnfrozenGrants::default());
+    }
+    let (record, version) = stored_record(ledger).await?;
+    let begun_anew = record.failover.as_ref();
+    let begun_anew = begun_anew.filter(|journal| journal.is_before_epoch());
+    if begun_anew.is_some_and(|journal| journal.from == record.epoch) {
+        return Err(FailoverError::UndoneMeanwhile);
+    }
+    let lease = GrantsLease::take(ledger, clock, (record, version)).await?;
+    let unfrozen = frozen.unfreeze(&lease).await?;
+    lease.release().await?;
+    Ok(unfrozen)
 }
 
 /// Runs the steps that are left. Returns the completed journal, or `None` if somebody else wrote the record
@@ -233,8 +255,16 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
         let mut result = SwitchStepResult::default();
         match step {
             FailoverStep::FreezeGrants => {
-                let frozen = survivor.handover.freeze(&record).await?;
+                if let Some(journal) = &mut record.failover {
+                    let now = survivor.timer.now();
+                    journal.frozen_since = journal.frozen_since.or(Some(now));
+                }
+                let at = (record.clone(), version);
+                let lease = GrantsLease::take(survivor.ledger, survivor.timer, at).await?;
+                // A lease is not released after a failure: a request may still take effect.
+                let frozen = survivor.handover.freeze(&record, &lease).await?;
                 result.frozen = frozen.map_err(FailoverError::NotFrozen)?;
+                (record, version) = lease.into_record();
             }
             FailoverStep::Verify => {
                 if let Some(reason) = survivor.handover.verify(&record).await? {
@@ -259,6 +289,7 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
                 let at = (survivor.site, record.epoch);
                 let unfrozen = freeze::restore(region, ledger, survivor.policy, at).await?;
                 (result.unfrozen, result.still_frozen) = (unfrozen.granted, unfrozen.refused);
+                result.left_frozen = unfrozen.left;
             }
             FailoverStep::HandOver => {
                 result.not_handed_over = survivor.handover.hand_over(&record).await?;

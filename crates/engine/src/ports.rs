@@ -27,7 +27,7 @@ pub use messaging::{AddressParameter, AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, EventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use page_tokens::PageTokens;
-pub use query::{ReadQueryRegion, WriteQueryRegion};
+pub use query::{ReadQueryRegion, WakeTools, WriteQueryRegion};
 pub use stats::{StatCounters, StatsStore};
 
 use std::collections::BTreeMap;

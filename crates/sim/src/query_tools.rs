@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
-use twinlake_engine::ports::{ReadQueryRegion, WriteQueryRegion};
+use twinlake_engine::ports::{ReadQueryRegion, WakeTools, WriteQueryRegion};
 
 /// Athena of one Region.
 #[derive(Debug)]
@@ -28,6 +28,10 @@ struct State {
     reservations: usize,
     /// The names of what is not replicated.
     unreplicated: BTreeMap<UnreplicatedKind, BTreeSet<String>>,
+    /// The option for bookmarks of jobs.
+    bookmarks: BTreeMap<String, Option<String>>,
+    /// Triggers and crawlers that do not start although the call succeeds.
+    stuck: BTreeSet<ObjectKey>,
     /// Crawlers that run at this moment.
     running: BTreeSet<ObjectKey>,
     /// Calls that fail, by their name, with the error and how often.
@@ -102,6 +106,18 @@ impl SimQueryTools {
     pub fn put_unreplicated(&self, kind: UnreplicatedKind, name: &str) {
         let names = &mut self.lock().unreplicated;
         names.entry(kind).or_default().insert(name.to_owned());
+    }
+
+    /// Puts a job, with its option for bookmarks.
+    pub fn put_job(&self, name: &str, bookmarks: Option<&str>) {
+        self.put_unreplicated(UnreplicatedKind::Job, name);
+        let option = bookmarks.map(str::to_owned);
+        self.lock().bookmarks.insert(name.to_owned(), option);
+    }
+
+    /// Lets the calls that wake an object succeed without effect.
+    pub fn keep_asleep(&self, key: &ObjectKey) {
+        self.lock().stuck.insert(key.clone());
     }
 
     /// Sets whether a crawler runs.
@@ -410,5 +426,54 @@ impl WriteQueryRegion for SimQueryTools {
         }
         state.objects.remove(key);
         self.answer(state, &call, ())
+    }
+}
+
+impl WakeTools for SimQueryTools {
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    async fn list(&self, kind: QueryKind) -> Result<Vec<QueryObject>, CallError> {
+        let listed = ReadQueryRegion::list(self, kind, None, false).await?;
+        listed.into_iter().map(|(_, object)| object).collect()
+    }
+
+    async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError> {
+        ReadQueryRegion::read(self, key).await
+    }
+
+    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError> {
+        let mut state = self.lock();
+        self.check(&mut state, "GetJob")?;
+        let option = state.bookmarks.get(job).cloned();
+        option.ok_or_else(|| self.error(CallErrorKind::NotFound, "GetJob", "not found"))
+    }
+
+    async fn wake(&self, key: &ObjectKey, cron: Option<&str>) -> Result<(), CallError> {
+        let (call, field, value) = match key.kind {
+            QueryKind::Crawler => (
+                "StartCrawlerSchedule",
+                "Schedule",
+                serde_json::json!({"ScheduleExpression": cron, "State": "SCHEDULED"}),
+            ),
+            QueryKind::Trigger => ("StartTrigger", "State", "ACTIVATED".into()),
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier => {
+                return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));
+            }
+        };
+        let mut state = self.begin_write(call, key)?;
+        let is_stuck = state.stuck.contains(key);
+        let Some(object) = state.objects.get_mut(key) else {
+            return Err(self.error(CallErrorKind::NotFound, call, "not found"));
+        };
+        if !is_stuck {
+            object.fields.insert(field.to_owned(), value);
+        }
+        self.answer(state, call, ())
     }
 }

@@ -5,6 +5,7 @@ use super::{SimTimer, TestObjects, ready};
 use crate::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
 use crate::history::table_input;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::failover::{
@@ -12,12 +13,12 @@ use twinlake_core::failover::{
 };
 use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, RegionRole};
-use twinlake_core::{OwnRoles, Policy, Principal};
+use twinlake_core::{CallError, OwnRoles, Policy, Principal};
 use twinlake_engine::divergence::{
     AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare,
 };
 use twinlake_engine::failover::{
-    BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, Handover, Survivor, run,
+    BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, GrantsPermit, Handover, Survivor, run,
 };
 use twinlake_engine::region_authority::region_authority;
 use twinlake_engine::resync::{ResyncDepth, resync};
@@ -63,6 +64,58 @@ impl Environment for PairEnvironment {
     type Standby = SimRegion;
     type Ledger = MortalLedger;
     type Clock = Sim;
+}
+
+/// Both Regions of a pair.
+type PairHandover<'a> =
+    BothRegions<'a, PairEnvironment, SimRegion, SimRegion, MortalLedger, TestObjects, TestQueue>;
+
+/// Both Regions, and what somebody does in the middle of a freeze.
+struct ActingHandover<'a, H> {
+    inner: &'a H,
+    at: usize,
+    act: &'a dyn Fn(),
+}
+
+/// A permit to go on with a freeze, and what somebody does before it is asked for again.
+struct ActingPermit<'a, P> {
+    inner: &'a P,
+    left: Cell<usize>,
+    act: &'a dyn Fn(),
+}
+
+impl<P: GrantsPermit> GrantsPermit for ActingPermit<'_, P> {
+    async fn renew(&self) -> Result<(), CallError> {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        if left == 1 {
+            (self.act)();
+        }
+        self.inner.renew().await
+    }
+}
+
+impl<H: Handover> Handover for ActingHandover<'_, H> {
+    async fn freeze<P: GrantsPermit>(
+        &self,
+        record: &EpochRecord,
+        permit: &P,
+    ) -> Result<Result<usize, String>, CallError> {
+        let permit = ActingPermit {
+            inner: permit,
+            left: Cell::new(self.at),
+            act: self.act,
+        };
+        self.inner.freeze(record, &permit).await
+    }
+
+    async fn verify(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
+        self.inner.verify(record).await
+    }
+
+    async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
+        self.inner.hand_over(record).await
+    }
 }
 
 /// What a switch comes to; `None` if its caller died.
@@ -242,31 +295,59 @@ impl Pair {
         request: &FailoverRequest,
         progress: &dyn FailoverProgress,
     ) -> SwitchEnd {
+        let none = ApprovedDeletions::None;
+        let handover = self.handover((next, former), &none);
+        self.survive(next, request, progress, &handover)
+    }
+
+    fn handover<'a>(
+        &'a self,
+        (next, former): (&'a PairRegion, &'a PairRegion),
+        none: &'a ApprovedDeletions,
+    ) -> PairHandover<'a> {
         let site = self.harness.policy.sites.find(next.name).unwrap();
         let held = next.ledger.contents().epoch;
         let is_written = held.primary() == site;
         let to = if is_written { held } else { held.switched() };
-        let none = ApprovedDeletions::None;
-        let handover: BothRegions<
-            '_,
-            PairEnvironment,
-            SimRegion,
-            SimRegion,
-            MortalLedger,
-            TestObjects,
-            TestQueue,
-        > = BothRegions {
-            context: (!is_written).then(|| self.context(former, next, held, &none)),
+        BothRegions {
+            context: (!is_written).then(|| self.context(former, next, held, none)),
             regions: self.regions(next, former, to),
             former_writes: &former.region,
             queue: None,
+        }
+    }
+
+    /// Makes `next` the primary, with the other Region; `act` runs before the freeze asks for the `at`th time whether it
+    /// may go on, counted from 1.
+    pub fn switch_beside(
+        &self,
+        (next, former): (&PairRegion, &PairRegion),
+        request: &FailoverRequest,
+        at: usize,
+        act: &dyn Fn(),
+    ) -> SwitchEnd {
+        let handover = self.handover((next, former), &ApprovedDeletions::None);
+        let handover = ActingHandover {
+            inner: &handover,
+            at,
+            act,
         };
-        self.survive(next, request, progress, &handover)
+        self.survive(next, request, &(), &handover)
     }
 
     /// Makes `next` the primary without a call to the other Region.
     pub fn fail_over_with(&self, next: &PairRegion, request: &FailoverRequest) -> SwitchEnd {
         self.survive(next, request, &(), &())
+    }
+
+    /// The same, and somebody is told about the progress.
+    pub fn fail_over_watched(
+        &self,
+        next: &PairRegion,
+        request: &FailoverRequest,
+        progress: &dyn FailoverProgress,
+    ) -> SwitchEnd {
+        self.survive(next, request, progress, &())
     }
 
     fn survive<H: Handover>(

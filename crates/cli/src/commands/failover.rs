@@ -1,28 +1,28 @@
 //! `twinlake failover`: makes the standby the primary, because the primary is gone. Calls the ledger and Glue
 //! of the surviving Region, and nothing else.
 
+use super::surviving_region::SurvivingRegion;
 use super::switch_options::SwitchOptions;
-use crate::connect::{ledger_in, policy_in};
+use super::takeover_wake::wake_tools;
 use crate::output::duration;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
-use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_aws::{AwsRegion, Clients, SystemClock};
 use twinlake_core::failover::{
     FailoverDecision, FailoverJournal, FailoverRequest, FailoverStep, RecoveryPoint,
     SwitchOperation,
 };
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::render::{counted, one_or_many};
-use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, SiteId, WRITE_LEASE_SECS};
-use twinlake_core::{Policy, Timestamp, render};
+use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, WRITE_LEASE_SECS};
+use twinlake_core::{Timestamp, render};
 use twinlake_engine::failover::{
-    self, FENCE_WAIT, FailoverError, FailoverPreview, FailoverProgress, Handover, Survivor,
-    undo_failover,
+    self, FailoverError, FailoverPreview, FailoverProgress, Handover, MAX_CONCURRENT_RESTORES,
+    Survivor, undo_failover,
 };
-use twinlake_engine::region_authority::NotReady;
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
 use twinlake_engine::{Clock as _, FencedRegion};
 
@@ -43,72 +43,6 @@ pub struct FailoverArgs {
     pub switch: SwitchOptions,
 }
 
-/// The concurrent calls to Glue while the databases' defaults are restored.
-const MAX_CONCURRENT_CALLS: usize = 4;
-
-/// The policy, the site and the ledger of the surviving Region.
-pub(super) struct SurvivingRegion {
-    pub(super) region: String,
-    pub(super) policy: Policy,
-    pub(super) site: SiteId,
-    pub(super) ledger: DynamoLedger,
-    /// Whether the command prints JSON at its end, and nothing before.
-    pub(super) is_quiet: bool,
-    /// How long it waits after the epoch was written.
-    fence_wait: Duration,
-}
-
-impl SurvivingRegion {
-    pub(super) async fn open(
-        ledger_table: &str,
-        region: &str,
-        options: &SwitchOptions,
-    ) -> Result<Self, CliError> {
-        let fence_wait = fence_wait(region, options.local_wait).await?;
-        let ledger = ledger_in(ledger_table, region).await;
-        let policy = policy_in(&ledger, region).await?;
-        let Some(site) = policy.sites.find(region) else {
-            let (a, b) = (&policy.sites.a.region, &policy.sites.b.region);
-            let names = (a.clone(), b.clone(), region.to_owned());
-            return Err(NotReady::UnknownRegion(names.0, names.1, names.2).into());
-        };
-        Ok(Self {
-            region: region.to_owned(),
-            policy,
-            site,
-            ledger,
-            is_quiet: options.json,
-            fence_wait,
-        })
-    }
-
-    /// An epoch with the Region that it makes the primary.
-    pub(super) fn epoch_text(&self, epoch: Epoch) -> String {
-        let primary = &self.policy.sites.get(epoch.primary()).region;
-        format!("{} (primary: {primary})", epoch.number())
-    }
-
-    pub(super) fn other_region(&self) -> &str {
-        &self.policy.sites.get(self.site.other()).region
-    }
-}
-
-/// The wait after the epoch was written. An AWS on this computer has no requests that are still under way.
-async fn fence_wait(region: &str, local_wait: Option<u64>) -> Result<Duration, CliError> {
-    let Some(secs) = local_wait else {
-        return Ok(FENCE_WAIT);
-    };
-    if !Clients::connect(region).await.is_local() {
-        let problem =
-            "--local-wait is for an AWS on this computer, with AWS_ENDPOINT_URL on 127.0.0.1";
-        return Err(CliError::Usage(problem.to_owned()));
-    }
-    output::note(&format!(
-        "The wait after the epoch is {secs} s instead of {FENCE_WAIT_SECS} s: this AWS is on this computer."
-    ));
-    Ok(Duration::from_secs(secs))
-}
-
 pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError> {
     let options = &args.switch;
     let survivor = SurvivingRegion::open(&args.ledger_table, &args.region, options).await?;
@@ -121,7 +55,11 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError>
         args.region,
         survivor.other_region()
     );
-    switch(&survivor, &request, &(), options, &question).await
+    let outcome = switch(&survivor, &request, &(), options, &question).await?;
+    if !options.validate_only {
+        wake_tools(&survivor, None).await;
+    }
+    Ok(outcome)
 }
 
 /// Undoes what is under way.
@@ -178,11 +116,12 @@ pub(super) async fn switch<H: Handover>(
     Ok(CommandOutcome::done_if(is_done))
 }
 
-/// Whether no default permissions are left to restore and, in a switchover, nothing is left to hand over.
+/// Whether no default permissions and no grants are left to restore and, in a switchover, nothing is left to hand over.
 fn has_nothing_left(journal: &FailoverJournal, request: &FailoverRequest) -> bool {
     let is_handed_over = journal.not_handed_over.is_none();
     let hands_over = request.operation() == SwitchOperation::Switchover;
-    journal.unrestored.is_empty() && (is_handed_over || !hands_over)
+    let is_restored = journal.unrestored.is_empty() && journal.left_frozen.is_none();
+    is_restored && (is_handed_over || !hands_over)
 }
 
 /// Runs the steps. What they write in Glue is sent under a lease on the role that the Region has by then.
@@ -213,7 +152,7 @@ async fn take_over<H: Handover>(
         ledger: &survivor.ledger,
         timer: &SystemClock,
         policy: &survivor.policy,
-        max_concurrent_calls: MAX_CONCURRENT_CALLS,
+        max_concurrent_calls: MAX_CONCURRENT_RESTORES,
         fence_wait: survivor.fence_wait,
         progress: &progress,
         handover,
@@ -436,11 +375,29 @@ fn print_frozen(survivor: &SurvivingRegion, journal: &FailoverJournal) {
             one_or_many(journal.unfrozen, "is", "are")
         ));
     }
+    if let Some(line) = left_frozen_line(journal, region) {
+        output::print(&render::escape(&line));
+    }
+    for (grant, reason) in &journal.left_frozen.named {
+        output::print(&render::escape(&format!("  {grant}: {reason}")));
+    }
     for (grant, reason) in &journal.still_frozen {
         let line =
             format!("  not granted again: {grant}: {reason}. Grant it by hand if it is needed.");
         output::print(&render::escape(&line));
     }
+}
+
+/// What is said of grants to write that a Region does not have again yet, though it is the primary.
+pub(crate) fn left_frozen_line(journal: &FailoverJournal, region: &str) -> Option<String> {
+    let left = Some(journal.left_frozen.count).filter(|left| *left > 0)?;
+    Some(format!(
+        "{} to write, revoked when {region} was the primary before, could not be granted again, and {} recorded: \
+         correct the cause, as a data lake administrator of {region}, and run the same `twinlake {}` again.",
+        counted(left, "grant"),
+        one_or_many(left, "stays", "stay"),
+        journal.operation.as_str()
+    ))
 }
 
 fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&FailoverJournal>) {

@@ -6,10 +6,11 @@ use crate::{CliError, CommandOutcome, output};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use twinlake_core::audit::AuditRule;
+use twinlake_core::plan::FindingKind;
 use twinlake_core::policy::QueryPolicy;
 use twinlake_core::query::{
-    ObjectKey, PrimarySchedule, QueryKind, QueryPlan, QueryRejection, QueryRow, QueryStep,
-    query_findings_text, query_plan_text, query_step_text,
+    ObjectKey, PrimarySchedule, QueryFinding, QueryKind, QueryPlan, QueryRejection, QueryRow,
+    QueryStep, query_findings_text, query_plan_text, query_step_text,
 };
 use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Policy, render};
@@ -139,6 +140,37 @@ pub(crate) async fn resync(common: &Common, json: bool) -> Result<CommandOutcome
         false => print_outcome(&outcome),
     }
     Ok(CommandOutcome::done_if(outcome.is_done()))
+}
+
+/// Puts to sleep in the standby what is Twinlake's and runs by itself there. Returns why it is not certain that all of it
+/// sleeps.
+pub(crate) async fn put_standby_to_sleep(common: &Common) -> Result<Option<String>, CliError> {
+    let connection = Connection::open_to_write(common).await?;
+    if connection.policy.query.is_none() {
+        return Ok(None);
+    }
+    let none = BTreeSet::new();
+    let is_sleep = |step: &&QueryStep| matches!(step, QueryStep::Sleep { .. });
+    let (plan, _) = preview(&connection, &none).await?;
+    let sleeps: Vec<QueryStep> = plan.steps.iter().filter(is_sleep).cloned().collect();
+    let mut failed = None;
+    if !sleeps.is_empty() {
+        let outcome = reconcile(&connection, &none, Some(&sleeps)).await?;
+        failed = outcome.failed.into_iter().next();
+    }
+    if let Some((step, error)) = failed {
+        return Ok(Some(format!("{}: {error}", step.primary())));
+    }
+    // What was put to sleep is seen to sleep, and nothing that may be awake could not be read.
+    let (plan, _) = preview(&connection, &none).await?;
+    if let Some(step) = plan.steps.iter().find(is_sleep) {
+        return Ok(Some(format!("{} is still awake", step.primary())));
+    }
+    let is_unread = |finding: &&QueryFinding| {
+        matches!(finding.kind, FindingKind::Unreadable | FindingKind::Denied)
+    };
+    let unread = plan.findings.iter().find(is_unread);
+    Ok(unread.map(|finding| format!("{}: {}", finding.object, finding.detail)))
 }
 
 async fn reconcile(

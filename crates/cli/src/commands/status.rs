@@ -5,7 +5,7 @@ use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
 use crate::readiness_line::{readiness_json, readiness_line};
 use crate::status_snapshot::StatusSnapshot;
-use crate::takeover_status::{StandbyRole, clients_told, show_without_standby};
+use crate::takeover_status::{StandbyRole, TakeoverState, show_without_standby};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -86,9 +86,12 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
     };
     let (policy, epoch) = (&connection.policy, connection.epoch);
     let (primary, standby) = (&policy.primary(epoch).region, &policy.standby(epoch).region);
-    let role = match connection.ledger.is_deployed() {
-        true => StandbyRole::read(ledger, epoch, standby).await?,
-        false => StandbyRole::Follows,
+    let (role, takeover) = match connection.ledger.is_deployed() {
+        true => (
+            StandbyRole::read(ledger, epoch, standby).await?,
+            TakeoverState::read(ledger, epoch, (primary, standby)).await?,
+        ),
+        false => (StandbyRole::Follows, TakeoverState::default()),
     };
     let is_fenced = role.is_fenced();
     if let Some(line) = role.fenced_line(primary, standby).filter(|_| !args.json) {
@@ -99,23 +102,29 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
         return show_subject(&connection, &status, name, args.json);
     }
     if args.json {
-        print_json(&connection, &status, is_fenced);
+        print_json(&connection, &status, is_fenced, &takeover);
     } else {
         print_summary(&connection, &status);
-        if connection.ledger.is_deployed()
-            && connection.operation.takeover.is_some()
-            && let Some(line) = clients_told(ledger, primary).await
-        {
-            output::print(&line);
+        let tells_clients = connection.operation.takeover.is_some();
+        for line in takeover.lines((primary, standby), tells_clients, status.now) {
+            output::print(&render::escape(&line));
         }
         print_open_alerts(&connection.next, &status);
         print_rows(&connection.next, &status, args.all);
     }
     let problems = status.problems(&connection.operation.lag_alert);
-    Ok(CommandOutcome::done_if(problems.is_empty() && !is_fenced))
+    let needs_person = is_fenced || takeover.is_frozen();
+    Ok(CommandOutcome::done_if(
+        problems.is_empty() && !needs_person,
+    ))
 }
 
-fn print_json(connection: &LedgerConnection, status: &StatusSnapshot, is_fenced: bool) {
+fn print_json(
+    connection: &LedgerConnection,
+    status: &StatusSnapshot,
+    is_fenced: bool,
+    takeover: &TakeoverState,
+) {
     let rows: Vec<_> = status.rows.values().collect();
     let lag = status.current_lag().map(|sample| {
         let channels = Channel::EVERY.into_iter().filter_map(|channel| {
@@ -148,6 +157,7 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot, is_fenced:
         "primary": connection.policy.primary(connection.epoch),
         "standby": connection.policy.standby(connection.epoch),
         "fenced": is_fenced,
+        "freeze": takeover.freeze_json(),
         "verified_at": status.verified_at.map(|at| at.to_string()),
         "lag": lag,
         "canaries": canaries_json(status),

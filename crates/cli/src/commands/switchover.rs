@@ -1,8 +1,10 @@
 //! `twinlake switchover` and `twinlake failback`: makes the standby the primary while both Regions are healthy, without
 //! loss, and the former primary the standby.
 
-use super::failover::{SurvivingRegion, cli_error, switch};
+use super::failover::{cli_error, switch};
+use super::surviving_region::SurvivingRegion;
 use super::switch_options::SwitchOptions;
+use super::takeover_wake::wake_tools;
 use crate::common_options::Common;
 use crate::connect::{CommandEnvironment, CommandRegion, Connection, WithoutLedger, ledger_in};
 use crate::{CliError, CommandOutcome, output};
@@ -170,7 +172,11 @@ pub(crate) async fn run(
     };
     let request = options.request(false, Some(readings));
     let question = format!("Make {region} the primary, and {former} the standby?");
-    switch(&survivor, &request, &handover, options, &question).await
+    let outcome = switch(&survivor, &request, &handover, options, &question).await?;
+    if !options.validate_only {
+        wake_tools(&survivor, Some(common)).await;
+    }
+    Ok(outcome)
 }
 
 /// Connects to both Regions: to write to the standby, until the epoch is written.

@@ -109,6 +109,38 @@ impl FrozenGrants {
     }
 }
 
+/// How many grants that could not be granted again the journal names: it is part of one item of the ledger.
+const MAX_NAMED_GRANTS: usize = 20;
+
+/// Grants that a Region should have again and does not, because a call failed: they stay recorded as frozen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnrestoredGrants {
+    /// Their number.
+    pub count: usize,
+    /// The first of them, with the reason.
+    pub named: BTreeMap<String, String>,
+}
+
+impl UnrestoredGrants {
+    /// Counts them, and names the first ones.
+    pub fn new<'g>(grants: impl IntoIterator<Item = (&'g PermissionGrant, String)>) -> Self {
+        let mut all = Self::default();
+        for (grant, reason) in grants {
+            all.count += 1;
+            if all.named.len() < MAX_NAMED_GRANTS {
+                all.named.insert(grant.to_string(), reason);
+            }
+        }
+        all
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.count == 0
+    }
+}
+
 /// Why revoking grants does not stop a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,6 +1,8 @@
 //! The gates of a switch: what must hold before it starts, each with its limit and the measured value.
 
-use super::{EpochRecord, FailoverRequest, FreezeMode, RecoveryPoint, SwitchoverReadings};
+use super::{
+    EpochRecord, FailoverRequest, FailoverStage, FreezeMode, RecoveryPoint, SwitchoverReadings,
+};
 use crate::heartbeat::Channel;
 use crate::ledger::SubjectState;
 use crate::render::{counted, one_or_many};
@@ -58,6 +60,8 @@ pub enum FailoverGate {
     SeenEpoch,
     /// Of a switchover: the primary holds the same epoch.
     PeerEpoch,
+    /// Of a switchover: no undo is granting again what an earlier run has revoked.
+    UndoEnded,
     /// Of a switchover: the person says that nobody writes to the primary any more.
     WritersStopped,
     /// Of a switchover: how far the Region is behind could be read.
@@ -76,6 +80,7 @@ impl fmt::Display for FailoverGate {
             Self::AcceptedLoss => "accepted-loss",
             Self::SeenEpoch => "seen-epoch",
             Self::PeerEpoch => "peer-epoch",
+            Self::UndoEnded => "undo-ended",
             Self::WritersStopped => "writers-stopped",
             Self::Lag(channel) => return write!(f, "{channel}-lag"),
             Self::LagKnown => "lag-known",
@@ -199,6 +204,7 @@ fn check_switchover(
         );
         return Err(refused(FailoverGate::PeerEpoch, limit, measured, &action));
     }
+    check_undo_ended(record, point)?;
     if let Some(unread) = point.unread.first() {
         let limit = "the ledger of this Region tells how far it is behind".to_owned();
         let measured = format!("it does not: {unread}");
@@ -250,6 +256,22 @@ fn check_switchover(
         ));
     }
     Ok(())
+}
+
+/// Checks that no undo may still be granting again what an earlier run has revoked.
+fn check_undo_ended(record: &EpochRecord, point: &RecoveryPoint) -> Result<(), FailoverRefusal> {
+    let undone = record.failover.as_ref();
+    let undone = undone.filter(|journal| journal.stage == FailoverStage::Undone);
+    let changes = undone.and_then(|journal| journal.changes_grants_until(point.read_at));
+    let Some(until) = changes else {
+        return Ok(());
+    };
+    Err(FailoverRefusal {
+        gate: FailoverGate::UndoEnded,
+        limit: "no undo is granting again what was revoked".to_owned(),
+        measured: format!("one may still do so until {until}"),
+        action: "let it end, or wait until that time".to_owned(),
+    })
 }
 
 /// Checks that each channel has delivered lately, as far as it is measured.

@@ -1,3 +1,5 @@
+mod grants;
+
 use super::*;
 use crate::heartbeat::{Channel, ChannelHealth, Heartbeat};
 use crate::ledger::{LedgerRow, LedgerRows, Pairing, SubjectState};

@@ -119,6 +119,25 @@ fn unsupported_trigger(object: &QueryObject) -> Vec<String> {
     reasons
 }
 
+impl QueryObject {
+    /// The argument of a job that says whether it keeps bookmarks.
+    pub const BOOKMARK_ARGUMENT: &str = "--job-bookmark-option";
+
+    /// The jobs that a trigger starts, each with the option for bookmarks that the trigger gives it, if any.
+    #[must_use]
+    pub fn started_jobs(&self) -> Vec<(String, Option<String>)> {
+        let actions = self.field("Actions").and_then(Value::as_array);
+        let actions = actions.into_iter().flatten();
+        let jobs = actions.filter_map(|action| {
+            let job = text_of(action, "JobName")?;
+            let arguments = action.get("Arguments");
+            let option = arguments.and_then(|all| text_of(all, Self::BOOKMARK_ARGUMENT));
+            Some((job.to_owned(), option.map(str::to_owned)))
+        });
+        jobs.collect()
+    }
+}
+
 fn text_of<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
     value.get(name).and_then(Value::as_str)
 }

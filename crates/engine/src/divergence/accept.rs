@@ -2,7 +2,7 @@
 //! epoch. All of it is in the two ledgers; nothing is applied.
 
 use super::{Divergence, DivergenceContext, all_rows};
-use crate::failover::freeze::{copy_to_former, forget};
+use crate::failover::frozen_documents::{copy_to_former, forget};
 use crate::observe::count_paired;
 use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
 use crate::query::hand_over_rows;

@@ -4,7 +4,8 @@
 //! meanwhile, and that of the former primary what it does not get until it is the primary again. Both are the documents
 //! of the family [`FAMILY`]. Nothing is granted that they do not hold, and nothing that the Region lists anyway.
 
-use super::MAX_ATTEMPTS;
+use super::frozen_documents::{FAMILY, StoredFreeze, forget, grants_of, prune, stored, to_text};
+use super::grants_lease::GrantsPermit;
 use crate::grant_index::GrantIndex;
 use crate::observe::{GrantsToList, all_grants};
 use crate::ports::{
@@ -13,126 +14,17 @@ use crate::ports::{
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
 use twinlake_core::catalog::digest;
-use twinlake_core::failover::{FrozenGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess};
+use twinlake_core::failover::{
+    FrozenGrants, UnrestoredGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess,
+};
 use twinlake_core::grant::{GrantMapping, ListedPermission, normalize, to_batch_entries};
 use twinlake_core::render::counted;
 use twinlake_core::scope::subject_of_grant;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{CallError, CallErrorKind, Grants, OwnRoles, PermissionGrant, Policy, Subject};
 
-/// The documents with [`FrozenGrants`].
-const FAMILY: &str = "frozen_grants";
-
 /// The grants of one document: it stays far below the 400 KB of an item.
 const GRANTS_PER_DOCUMENT: usize = 100;
-
-/// A stored document with its id and version.
-pub(crate) struct StoredFreeze {
-    id: String,
-    version: u64,
-    /// What it holds.
-    pub(crate) frozen: FrozenGrants,
-}
-
-/// Reads what a ledger holds.
-///
-/// # Errors
-/// It cannot be reached, or not be understood.
-pub(crate) async fn stored<L: DocumentStore>(ledger: &L) -> Result<Vec<StoredFreeze>, CallError> {
-    let documents = ledger.documents(FAMILY).await?.into_iter();
-    let parsed = documents.map(|(id, (text, version))| {
-        let frozen = serde_json::from_str(&text).map_err(|error| {
-            let message = format!("the frozen grants {id} cannot be read: {error}");
-            CallError::new(CallErrorKind::Invalid, "ledger", "this Region", message)
-        })?;
-        Ok(StoredFreeze {
-            id,
-            version,
-            frozen,
-        })
-    });
-    parsed.collect()
-}
-
-/// The grants of the documents that are wanted.
-pub(crate) fn grants_of(
-    stored: &[StoredFreeze],
-    is_wanted: impl Fn(&FrozenGrants) -> bool,
-) -> Grants {
-    let wanted = stored.iter().filter(|one| is_wanted(&one.frozen));
-    wanted.flat_map(|one| one.frozen.to_grants()).collect()
-}
-
-/// Writes the wanted documents again, with the grants that `keep` keeps and the grant option that it says.
-///
-/// # Errors
-/// The ledger cannot be reached.
-pub(crate) async fn prune<L: DocumentStore>(
-    ledger: &L,
-    stored: &[StoredFreeze],
-    is_wanted: impl Fn(&StoredFreeze) -> bool,
-    keep: impl Fn(&PermissionGrant, bool) -> Option<bool>,
-) -> Result<(), CallError> {
-    for one in stored.iter().filter(|one| is_wanted(one)) {
-        let before = one.frozen.to_grants();
-        let after = before.iter().filter_map(|(grant, grantable)| {
-            let grantable = keep(grant, *grantable)?;
-            Some((grant.clone(), grantable))
-        });
-        let after: Grants = after.collect();
-        if after == before {
-            continue;
-        }
-        let gone: Vec<&PermissionGrant> = before
-            .keys()
-            .filter(|grant| !after.contains_key(*grant))
-            .collect();
-        rewrite(ledger, one, &after, &gone).await?;
-    }
-    Ok(())
-}
-
-/// Writes a document with what is left of it. If somebody else has written it meanwhile, what is gone is taken out of
-/// what they left: each knows of other grants that they are gone.
-async fn rewrite<L: DocumentStore>(
-    ledger: &L,
-    read: &StoredFreeze,
-    after: &Grants,
-    gone: &[&PermissionGrant],
-) -> Result<(), CallError> {
-    let (mut after, mut version) = (after.clone(), read.version);
-    for attempt in 0..MAX_ATTEMPTS {
-        let documents = FrozenGrants::documents_of(read.frozen.epoch, &after, after.len());
-        let text = documents.first().map(to_text);
-        let expected = Some(version);
-        if ledger
-            .put_document(FAMILY, &read.id, text.as_deref(), expected)
-            .await?
-        {
-            return Ok(());
-        }
-        ledger.wait_after_conflict(attempt).await;
-        let all = stored(ledger).await?;
-        let Some(now) = all.into_iter().find(|one| one.id == read.id) else {
-            return Ok(());
-        };
-        version = now.version;
-        after = now.frozen.to_grants();
-        after.retain(|grant, _| !gone.contains(&grant));
-    }
-    let message = "others keep changing the frozen grants; run the command again";
-    Err(CallError::new(
-        CallErrorKind::Contended,
-        "ledger",
-        "this Region",
-        message,
-    ))
-}
-
-fn to_text(document: &FrozenGrants) -> String {
-    // Keys of maps are texts, so writing to memory cannot fail.
-    serde_json::to_string(document).unwrap_or_default()
-}
 
 /// Grants with the principals and locations of another mapping. What the mapping does not know is left out.
 pub(crate) fn mapped(grants: &Grants, mapping: &GrantMapping) -> Grants {
@@ -241,6 +133,17 @@ pub struct UnfrozenGrants {
     pub granted: usize,
     /// Those that it never takes again, with the reason.
     pub refused: BTreeMap<String, String>,
+    /// Those that it may take later. They stay recorded.
+    pub left: UnrestoredGrants,
+}
+
+/// What became of each grant that was granted again.
+#[derive(Debug, Default)]
+struct Regranted {
+    granted: usize,
+    refused: BTreeMap<String, String>,
+    /// Those that may be granted later.
+    left: BTreeMap<PermissionGrant, CallError>,
 }
 
 impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
@@ -249,9 +152,10 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
     ///
     /// # Errors
     /// A read failed, or a ledger cannot be reached. It may be repeated.
-    pub(crate) async fn freeze<S: ReadRegion>(
+    pub(crate) async fn freeze<S: ReadRegion, P: GrantsPermit>(
         &self,
         standby: &S,
+        permit: &P,
     ) -> Result<Result<usize, String>, CallError> {
         let known = self.grants().await?;
         let standby = (standby, self.next_ledger);
@@ -262,15 +166,16 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
         for document in &documents {
             let id = format!("{}-{}", self.terms.epoch.number(), digest(document));
             let text = to_text(document);
+            permit.renew().await?;
             for ledger in [self.next_ledger, self.former_ledger] {
                 // A document of this id has the same content.
                 ledger.put_document(FAMILY, &id, Some(&text), None).await?;
             }
         }
-        let failures = send(&access.revocable, async |entries| {
+        let failures = send(&access.revocable, permit, async |entries| {
             self.region.revoke(entries).await
         })
-        .await;
+        .await?;
         // What is gone by now was revoked by an attempt whose answer was lost, or by a run beside this one, and stays
         // recorded. That somebody else revoked it since it was listed cannot be told apart.
         let failed: Vec<_> = failures
@@ -313,38 +218,38 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
     ///
     /// # Errors
     /// A read failed, a ledger cannot be reached, or a grant may succeed later. It may be repeated.
-    pub(crate) async fn unfreeze(&self) -> Result<UnfrozenGrants, CallError> {
+    pub(crate) async fn unfreeze<P: GrantsPermit>(
+        &self,
+        permit: &P,
+    ) -> Result<UnfrozenGrants, CallError> {
         // A freeze writes there first, and an undo forgets there last.
         if !self.has_frozen().await? {
             return Ok(UnfrozenGrants::default());
         }
         let grants = self.grants().await?;
         let own = self.terms.of_primary();
-        let unfrozen = grant_again(self.region, &own, &grants).await?;
+        let again = grant_again(self.region, &own, &grants, permit).await?;
+        if let Some(error) = again.left.into_values().next() {
+            return Err(error);
+        }
+        permit.renew().await?;
         // The next primary keeps the grants until its document is gone, and who repeats this finds it there.
         for ledger in [self.former_ledger, self.next_ledger] {
             forget(ledger, |frozen| frozen.is_of_primary(self.terms.epoch)).await?;
         }
-        Ok(unfrozen)
+        Ok(UnfrozenGrants {
+            granted: again.granted,
+            refused: again.refused,
+            left: UnrestoredGrants::default(),
+        })
     }
 }
 
-/// Deletes the documents that are not needed any more.
+/// Grants again in a Region that has become the primary what was frozen in it, and forgets it. What Lake Formation does
+/// not take now, whatever the reason, holds up no takeover: it stays recorded, and is granted when this is repeated.
 ///
 /// # Errors
 /// The ledger cannot be reached.
-pub(crate) async fn forget<L: DocumentStore>(
-    ledger: &L,
-    is_unneeded: impl Fn(&FrozenGrants) -> bool,
-) -> Result<(), CallError> {
-    let stored = stored(ledger).await?;
-    prune(ledger, &stored, |one| is_unneeded(&one.frozen), |_, _| None).await
-}
-
-/// Grants again in a Region that has become the primary what was frozen in it, and forgets it.
-///
-/// # Errors
-/// As for [`FrozenRegion::unfreeze`].
 pub(super) async fn restore<W: WriteRegion, L: DocumentStore>(
     region: &W,
     ledger: &L,
@@ -352,47 +257,69 @@ pub(super) async fn restore<W: WriteRegion, L: DocumentStore>(
     (site, epoch): (SiteId, Epoch),
 ) -> Result<UnfrozenGrants, CallError> {
     let is_frozen = |frozen: &FrozenGrants| frozen.is_of_former_primary(site, epoch);
-    let grants = grants_of(&stored(ledger).await?, is_frozen);
+    let stored = stored(ledger).await?;
+    let grants = grants_of(&stored, is_frozen);
     if grants.is_empty() {
         return Ok(UnfrozenGrants::default());
     }
     let own = GrantMapping::of_standby(policy, epoch.switched());
-    let unfrozen = grant_again(region, &own, &grants).await?;
-    forget(ledger, is_frozen).await?;
-    Ok(unfrozen)
+    let again = match grant_again(region, &own, &grants, &()).await {
+        Ok(again) => again,
+        // Without a list of the grants, none is known to be missing.
+        Err(error) => Regranted {
+            left: grants
+                .into_keys()
+                .map(|grant| (grant, error.clone()))
+                .collect(),
+            ..Regranted::default()
+        },
+    };
+    let keep = |grant: &PermissionGrant, option: bool| {
+        let is_left = again.left.contains_key(grant);
+        is_left.then_some(option)
+    };
+    prune(ledger, &stored, |one| is_frozen(&one.frozen), keep).await?;
+    let left = again.left.iter();
+    Ok(UnfrozenGrants {
+        left: UnrestoredGrants::new(left.map(|(grant, error)| (grant, error.to_string()))),
+        granted: again.granted,
+        refused: again.refused,
+    })
 }
 
 /// Grants again, unless the Region lists the grant with another grant option: then somebody has granted it since. A
 /// listing may be one write old, so what it shows unchanged is granted, too.
-async fn grant_again<W: WriteRegion>(
+async fn grant_again<W: WriteRegion, P: GrantsPermit>(
     region: &W,
     own: &GrantMapping,
     grants: &Grants,
-) -> Result<UnfrozenGrants, CallError> {
+    permit: &P,
+) -> Result<Regranted, CallError> {
     if grants.is_empty() {
-        return Ok(UnfrozenGrants::default());
+        return Ok(Regranted::default());
     }
     let listed = listed(region, own).await?;
     let mut missing = grants.clone();
     missing.retain(|grant, option| listed.get(grant).is_none_or(|listed| listed == option));
-    let failures = send(&missing, async |entries| region.grant(entries).await).await;
-    let mut refused = BTreeMap::new();
+    let failures = send(&missing, permit, async |entries| {
+        region.grant(entries).await
+    })
+    .await?;
+    let mut again = Regranted::default();
     for (grant, error) in failures {
         match error.kind {
             CallErrorKind::AlreadyInState => {}
             CallErrorKind::NotFound | CallErrorKind::Invalid | CallErrorKind::Unsupported => {
-                refused.insert(grant.to_string(), error.to_string());
+                again.refused.insert(grant.to_string(), error.to_string());
             }
             CallErrorKind::Contended
             | CallErrorKind::NotPropagated
             | CallErrorKind::Denied
-            | CallErrorKind::Unavailable => return Err(error),
+            | CallErrorKind::Unavailable => drop(again.left.insert(grant, error)),
         }
     }
-    Ok(UnfrozenGrants {
-        granted: grants.len() - refused.len(),
-        refused,
-    })
+    again.granted = grants.len() - again.refused.len() - again.left.len();
+    Ok(again)
 }
 
 /// Whether the service says that the grant was not there.
@@ -404,10 +331,14 @@ fn is_gone(error: &CallError) -> bool {
 }
 
 /// Sends each grant as an entry of its own, one batch after the other. Returns those that failed.
-async fn send(
+///
+/// # Errors
+/// The permit was lost: the batches that are left are not sent.
+async fn send<P: GrantsPermit>(
     grants: &Grants,
+    permit: &P,
     call: impl AsyncFn(&[&ListedPermission]) -> Result<EntryResults, CallError>,
-) -> Vec<(PermissionGrant, CallError)> {
+) -> Result<Vec<(PermissionGrant, CallError)>, CallError> {
     let entries: Vec<(PermissionGrant, ListedPermission)> = grants
         .iter()
         .flat_map(|(grant, grantable)| {
@@ -417,6 +348,7 @@ async fn send(
         .collect();
     let mut failures = Vec::new();
     for batch in entries.chunks(MAX_PERMISSIONS_PER_BATCH) {
+        permit.renew().await?;
         // An error of the whole call may be that of one entry.
         let single = match send_batch(batch, &call, &mut failures).await {
             Ok(()) => continue,
@@ -430,13 +362,14 @@ async fn send(
             Err(_) => batch.chunks(1),
         };
         for one in single {
+            permit.renew().await?;
             if let Err(error) = send_batch(one, &call, &mut failures).await {
                 let grants = one.iter().map(|(grant, _)| (grant.clone(), error.clone()));
                 failures.extend(grants);
             }
         }
     }
-    failures
+    Ok(failures)
 }
 
 async fn send_batch(
@@ -508,24 +441,4 @@ fn add_withheld(in_standby: &mut Grants, stored: &[StoredFreeze], epoch: Epoch) 
     for (grant, grantable) in withheld {
         in_standby.entry(grant).or_insert(grantable);
     }
-}
-
-/// Gives a ledger that was lost what is frozen in its Region.
-///
-/// # Errors
-/// A ledger cannot be reached.
-pub(crate) async fn copy_to_former<L: DocumentStore>(
-    primary: &L,
-    former: &L,
-    (site, epoch): (SiteId, Epoch),
-) -> Result<(), CallError> {
-    for one in stored(primary).await? {
-        if one.frozen.is_of_former_primary(site, epoch) {
-            let text = to_text(&one.frozen);
-            former
-                .put_document(FAMILY, &one.id, Some(&text), None)
-                .await?;
-        }
-    }
-    Ok(())
 }

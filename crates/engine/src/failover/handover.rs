@@ -1,7 +1,9 @@
 //! What a switchover does with both Regions: before the epoch it makes sure that nothing is lost, and at the end
 //! it makes the former primary the standby.
 
-use super::freeze::{FreezeTerms, FrozenRegion, check_before_epoch, forget};
+use super::freeze::{FreezeTerms, FrozenRegion, check_before_epoch};
+use super::frozen_documents::forget;
+use super::grants_lease::GrantsPermit;
 use crate::divergence::{
     AcceptError, DivergenceContext, accept, compare_for, finish_interrupted, is_change_left_out,
 };
@@ -24,7 +26,11 @@ pub trait Handover {
     ///
     /// # Errors
     /// A call failed.
-    async fn freeze(&self, record: &EpochRecord) -> Result<Result<usize, String>, CallError>;
+    async fn freeze<P: GrantsPermit>(
+        &self,
+        record: &EpochRecord,
+        permit: &P,
+    ) -> Result<Result<usize, String>, CallError>;
 
     /// Makes the standby equal to the primary, and looks for anything that it lacks. Returns the reason if it
     /// lacks something, or if that is not known.
@@ -43,7 +49,11 @@ pub trait Handover {
 
 /// Nobody asks the other Region.
 impl Handover for () {
-    async fn freeze(&self, _: &EpochRecord) -> Result<Result<usize, String>, CallError> {
+    async fn freeze<P: GrantsPermit>(
+        &self,
+        _: &EpochRecord,
+        _: &P,
+    ) -> Result<Result<usize, String>, CallError> {
         Ok(Err("the other Region is not asked".to_owned()))
     }
 
@@ -77,7 +87,11 @@ where
     O: ObjectVersions,
     Q: RetryQueue,
 {
-    async fn freeze(&self, record: &EpochRecord) -> Result<Result<usize, String>, CallError> {
+    async fn freeze<P: GrantsPermit>(
+        &self,
+        record: &EpochRecord,
+        permit: &P,
+    ) -> Result<Result<usize, String>, CallError> {
         let frozen = FrozenRegion {
             region: self.former_writes,
             next_ledger: self.regions.primary.ledger,
@@ -88,7 +102,7 @@ where
                 own_roles: self.regions.own_roles,
             },
         };
-        frozen.freeze(self.regions.primary.region).await
+        frozen.freeze(self.regions.primary.region, permit).await
     }
 
     async fn verify(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {

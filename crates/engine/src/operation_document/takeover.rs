@@ -1,4 +1,5 @@
-//! The table `[takeover]` of the operation document: the address for clients, and what a switchover freezes.
+//! The table `[takeover]` of the operation document: the address for clients, what a switchover freezes, and what a
+//! takeover wakes.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +7,7 @@ use toml::Spanned;
 use twinlake_core::client_address::{ClientAddress, MAX_ADDRESS_BYTES, TakeoverConfig};
 use twinlake_core::document::{DocumentError, DocumentSource};
 use twinlake_core::failover::FreezeMode;
+use twinlake_core::query::QueryKind;
 use twinlake_core::render::counted;
 use twinlake_core::topology::is_region_name;
 
@@ -17,6 +19,8 @@ pub(super) struct TakeoverTable {
     results: BTreeMap<Spanned<String>, Spanned<String>>,
     event: Option<bool>,
     freeze: Option<Spanned<String>>,
+    #[serde(default)]
+    wake: Vec<Spanned<String>>,
     #[serde(default)]
     link: Vec<LinkTable>,
 }
@@ -69,6 +73,7 @@ pub(super) fn parse(
             Some(text) => freeze_mode(source, text)?,
             None => FreezeMode::None,
         },
+        wake: wakeable_kinds(source, &raw.wake)?,
     };
     check_size(source, table.span().start, &takeover)?;
     Ok(takeover)
@@ -86,6 +91,22 @@ fn freeze_mode(
             Err(source.error(text.span().start, "takeover.freeze", problem))
         }
     }
+}
+
+/// What a takeover wakes: nothing unless the document names it.
+fn wakeable_kinds(
+    source: DocumentSource<'_>,
+    texts: &[Spanned<String>],
+) -> Result<BTreeSet<QueryKind>, DocumentError> {
+    let kinds = texts.iter().map(|text| match text.get_ref().as_str() {
+        "crawlers" => Ok(QueryKind::Crawler),
+        "triggers" => Ok(QueryKind::Trigger),
+        _ => {
+            let problem = "write `crawlers`, `triggers` or both";
+            Err(source.error(text.span().start, "takeover.wake", problem))
+        }
+    });
+    kinds.collect()
 }
 
 /// Checks the name of an Athena workgroup.
@@ -160,6 +181,7 @@ fn check_size(
 mod tests {
     use crate::operation_document::OperationConfig;
     use twinlake_core::failover::FreezeMode;
+    use twinlake_core::query::QueryKind;
 
     const DOCUMENT: &str = r#"
 [takeover]
@@ -186,6 +208,19 @@ url = { us-east-1 = "https://us.example/sales", ap-south-1 = "https://in.example
         assert_eq!(freeze(""), FreezeMode::None);
         assert_eq!(freeze("freeze = \"none\""), FreezeMode::None);
         assert_eq!(freeze("freeze = \"grants\""), FreezeMode::Grants);
+    }
+
+    #[test]
+    fn nothing_is_woken_unless_the_document_names_it() {
+        let wake = |text: &str| {
+            let document = OperationConfig::parse(&format!("[takeover]\n{text}")).unwrap();
+            document.takeover.unwrap().wake
+        };
+        assert!(wake("").is_empty());
+        assert!(wake("wake = []").is_empty());
+        let both = [QueryKind::Crawler, QueryKind::Trigger].into();
+        assert_eq!(wake("wake = [\"triggers\", \"crawlers\"]"), both);
+        assert_eq!(wake("wake = [\"crawlers\"]"), [QueryKind::Crawler].into());
     }
 
     #[test]
@@ -224,6 +259,10 @@ url = { us-east-1 = "https://us.example/sales", ap-south-1 = "https://in.example
                 "operation line 6, key `takeover.link.name`: another link",
             ),
             ("topic = 1", "operation line 2, key `topic`"),
+            (
+                "wake = [\"crawlers\", \"jobs\"]",
+                "operation line 2, key `takeover.wake`: write `crawlers`, `triggers` or both",
+            ),
             (
                 "freeze = \"all\"",
                 "operation line 2, key `takeover.freeze`: write `none` or `grants`",

@@ -87,3 +87,33 @@ pub trait WriteQueryRegion: ReadQueryRegion {
     /// The call failed.
     async fn delete(&self, key: &ObjectKey) -> Result<(), CallError>;
 }
+
+/// Wakes the crawlers and triggers of a Region that has become the primary.
+pub trait WakeTools {
+    /// The Region, as in `us-east-1`.
+    fn region(&self) -> &str;
+
+    /// The crawlers or the triggers, without tags: `GetCrawlers`, `GetTriggers`. Every page, or an error.
+    ///
+    /// # Errors
+    /// A page failed, or an object could not be read.
+    async fn list(&self, kind: QueryKind) -> Result<Vec<QueryObject>, CallError>;
+
+    /// One of them: `GetCrawler`, `GetTrigger`.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError>;
+
+    /// The option for bookmarks of a job, if it has one: `GetJob`.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError>;
+
+    /// Lets it run by itself: `UpdateCrawlerSchedule` and `StartCrawlerSchedule`, `StartTrigger`.
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn wake(&self, key: &ObjectKey, cron: Option<&str>) -> Result<(), CallError>;
+}

@@ -1,7 +1,8 @@
 //! What a switchover has revoked in one of the Regions, in the snapshot of the primary.
 
 use super::session::Session;
-use crate::failover::freeze::{StoredFreeze, grants_of, mapped, prune, stored};
+use crate::failover::freeze::mapped;
+use crate::failover::frozen_documents::{StoredFreeze, grants_of, prune, stored};
 use crate::ports::Environment;
 use twinlake_core::failover::FrozenGrants;
 use twinlake_core::grant::GrantMapping;

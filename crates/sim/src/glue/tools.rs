@@ -59,6 +59,8 @@ impl SimState {
             "GetClassifier" => self.get_tool(caller, "Classifier", request),
             "GetCrawler" => self.get_tool(caller, "Crawler", request),
             "GetTrigger" => self.get_tool(caller, "Trigger", request),
+            "GetJob" => required_text(request, "JobName")
+                .and_then(|name| self.get_tool(caller, "Job", &json!({ "Name": name }))),
             "GetClassifiers" => self.list_tools(caller, ("Classifier", "Classifiers"), request),
             "GetCrawlers" => self.list_tools(caller, ("Crawler", "Crawlers"), request),
             "GetTriggers" => self.list_tools(caller, ("Trigger", "Triggers"), request),
