@@ -20,6 +20,7 @@ pub mod call_error;
 mod call_limits;
 mod call_rate;
 mod clients;
+mod data_access_events;
 mod dead_letter_queues;
 #[cfg(test)]
 mod debug_fields;
@@ -48,6 +49,7 @@ pub use bucket_setup::S3BucketSetup;
 pub use call_counter::{api_calls, api_errors, throttled_calls};
 pub use call_limits::{CallLimits, SharedCeiling};
 pub use clients::{APP_NAME, Clients};
+pub use data_access_events::DataAccessEvents;
 pub use dead_letter_queues::{DeadLetter, SqsDeadLetterQueues, list_queue_urls};
 pub use glue_tools::SleepingTools;
 pub use infrastructure::AwsInfrastructure;

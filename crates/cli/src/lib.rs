@@ -18,6 +18,7 @@ pub mod common_options;
 mod connect;
 mod file_ledger;
 mod files;
+mod former_readers;
 mod local_table_files;
 pub mod output;
 mod progress;

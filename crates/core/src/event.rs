@@ -11,12 +11,14 @@
 mod cloudtrail;
 mod cloudtrail_lakeformation;
 mod cloudtrail_record;
+mod data_access;
 mod glue_catalog;
 mod lenient_json;
 mod operational;
 mod own_catalog;
 mod s3_replication;
 
+pub use data_access::DataReaders;
 pub use operational::{OperationalEvent, OutOfBandChange, parse_operational_event};
 pub use s3_replication::{
     ParsedNotifications, ReplicationEventType, ReplicationNotice,

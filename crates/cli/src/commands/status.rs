@@ -3,6 +3,7 @@
 use crate::commands::query::{self, DomainOption};
 use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
+use crate::former_readers::reader_lines;
 use crate::readiness_line::{readiness_json, readiness_line};
 use crate::status_snapshot::StatusSnapshot;
 use crate::takeover_status::{StandbyRole, TakeoverState, show_without_standby};
@@ -107,6 +108,11 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
         print_summary(&connection, &status);
         let tells_clients = connection.operation.takeover.is_some();
         for line in takeover.lines((primary, standby), tells_clients, status.now) {
+            output::print(&render::escape(&line));
+        }
+        let switched_at = takeover.in_primary.as_ref();
+        let switched_at = switched_at.and_then(|record| record.switched_at);
+        for line in reader_lines((primary, standby), switched_at, status.now).await {
             output::print(&render::escape(&line));
         }
         print_open_alerts(&connection.next, &status);
