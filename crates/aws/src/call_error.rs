@@ -231,8 +231,10 @@ fn classify_code(call: &str, code: &str, message: &str) -> CallErrorKind {
         _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
         INVALID_REQUEST if ATHENA_READS_BY_NAME.contains(&call) => CallErrorKind::NotFound,
         "AlreadyExistsException" => CallErrorKind::AlreadyInState,
-        // Of a crawler whose schedule is stopped already.
-        "SchedulerNotRunningException" => CallErrorKind::AlreadyInState,
+        // Of a crawler whose schedule is stopped, or runs, already.
+        "SchedulerNotRunningException" | "SchedulerRunningException" => {
+            CallErrorKind::AlreadyInState
+        }
         // Of a crawler that runs, or whose schedule is changing: it can be changed later.
         "CrawlerRunningException"
         | "CrawlerStoppingException"
@@ -622,6 +624,14 @@ mod tests {
                 (error.kind, error.code.as_str()),
                 (kind, "SomethingNewException")
             );
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_runs_already_is_as_it_should_be() {
+        for code in ["SchedulerRunningException", "SchedulerNotRunningException"] {
+            let error = from_code("StartCrawlerSchedule", "r", code, "it is so");
+            assert_eq!(error.kind, CallErrorKind::AlreadyInState, "{code}");
         }
     }
 

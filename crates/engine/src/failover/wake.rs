@@ -210,24 +210,24 @@ async fn wake_one<W: WakeTools>(
         let reason = "its schedule in the former primary is not known";
         return WakeResult::Skipped(reason.to_owned());
     }
+    let mut unclear = "it was started, and is not shown as started yet".to_owned();
     if let Err(error) = tools.wake(&object.key, cron).await {
-        return match error.kind {
+        match error.kind {
             CallErrorKind::Denied
             | CallErrorKind::NotFound
             | CallErrorKind::Invalid
-            | CallErrorKind::Unsupported => WakeResult::Failed(error.to_string()),
+            | CallErrorKind::Unsupported => return WakeResult::Failed(error.to_string()),
+            // It may have taken effect all the same.
             CallErrorKind::AlreadyInState
             | CallErrorKind::Contended
             | CallErrorKind::NotPropagated
-            | CallErrorKind::Unavailable => WakeResult::Unknown(error.to_string()),
-        };
+            | CallErrorKind::Unavailable => unclear = error.to_string(),
+        }
     }
     match tools.read(&object.key).await {
         Ok(found) if found.is_awake() => WakeResult::Awake,
-        Ok(_) => WakeResult::Unknown("it was started, and is not shown as started yet".to_owned()),
-        Err(error) => {
-            WakeResult::Unknown(format!("it was started, and reading it failed: {error}"))
-        }
+        Ok(_) => WakeResult::Unknown(unclear),
+        Err(error) => WakeResult::Unknown(format!("{unclear}, and reading it failed: {error}")),
     }
 }
 
