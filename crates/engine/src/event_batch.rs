@@ -402,6 +402,7 @@ fn with_unread_and_rejected(
     scope: &Scope,
     outcome: &ReconcileOutcome,
 ) -> (Option<(Scope, String)>, BTreeSet<String>) {
+    const REJECTED: &str = "the audit rejected its plan";
     let mut waiting = outcome.waiting.clone();
     let unread = outcome.findings.iter();
     let unread = unread
@@ -421,7 +422,6 @@ fn with_unread_and_rejected(
         let mut requested = scope.read_requests.keys();
         requested.any(|requested| requested.overlaps(subject))
     };
-    const REJECTED: &str = "the audit rejected its plan";
     for part in parts {
         let reason = match is_any_whole || rests_on(&part, &rejected) {
             true => REJECTED,

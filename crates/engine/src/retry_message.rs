@@ -22,23 +22,15 @@ pub struct RetryMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks_left: Option<u8>,
     /// Whether it stands for a message that was delivered before, and whose permissions are read again.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_redelivered: bool,
     /// Whether it stands for an event that was not attempted.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_event: bool,
 }
 
 /// How often permissions are read again because a listing of them may be old.
 pub const MAX_LOOKS: u8 = 2;
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde expects"
-)]
-const fn is_false(value: &bool) -> bool {
-    !*value
-}
 
 /// A part of a resync run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
