@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import iceberg_judge
+import iceberg_odd_tables
 import iceberg_zoo
 
 TWINLAKE = pathlib.Path(__file__).resolve().parents[2] / "target" / "debug" / "twinlake"
-BUILDERS = dict(iceberg_zoo.CRAFTED, pyiceberg=iceberg_zoo.PyicebergTable)
+BUILDERS = dict(iceberg_zoo.CRAFTED | iceberg_odd_tables.ODD, pyiceberg=iceberg_zoo.PyicebergTable)
 
 
 def twinlake(*args):
@@ -64,7 +65,7 @@ def by_pyiceberg_reference(metadata, name):
 
 def content(metadata):
     raw = metadata.read_bytes()
-    return json.loads(gzip.decompress(raw) if metadata.name.endswith(".gz.metadata.json") else raw)
+    return json.loads(gzip.decompress(raw) if metadata.name.endswith((".gz.metadata.json", ".json.gz")) else raw)
 
 
 def read_all(table, metadata):
