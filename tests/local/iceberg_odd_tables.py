@@ -111,14 +111,32 @@ def outside_table(root):
     return table
 
 
-def odd_names_table(root):
+def odd_names_table(root, scheme=""):
     """Names with spaces, percent signs, and letters of other alphabets, each a name as it stands."""
-    table = CraftedTable(root, "odd names \u00e9", 2, scheme="")
+    table = CraftedTable(root, "odd names \u00e9", 2, scheme=scheme)
     one = table.data_file("a%20b c+\u00e9=\u65e5%2F'.parquet", [1, 2, 3, 4], directory=table.directory / "data" / "p=a%3Ab \u00fc")
     added = table.manifest("m 1%20\u00e9.avro", [(1, None, one)])
     table.commit([added])
     deletes = table.position_deletes("d %41\u00e9.parquet", [(one, 1)])
     table.commit([added, table.manifest("m2.avro", [(1, None, deletes)], content="deletes")])
+    return table
+
+
+class DoubleSlashTable(CraftedTable):
+    """Keys of S3 with an empty part, at a location that ends with a slash, in the scheme of Hadoop."""
+
+    def uri(self, path):
+        return super().uri(path).replace("/data/", "/data//")
+
+
+def double_slash_table(root, scheme):
+    table = DoubleSlashTable(root, "double", 2, scheme=scheme)
+    one = table.data_file("a.parquet", [1, 2, 3, 4])
+    added = table.manifest("m1.avro", [(1, None, one)])
+    table.commit([added])
+    deletes = table.position_deletes("d.parquet", [(one, 1)])
+    table.commit([added, table.manifest("m2.avro", [(1, None, deletes)], content="deletes")])
+    table.metadata_extra = {"location": f"{table.uri(table.directory)}/"}
     return table
 
 

@@ -522,16 +522,17 @@ def test_an_edit_that_changes_nothing_is_not_seen(relocated):
 class S3Lake:
     """A table in a simulated S3, replicated to the bucket `standby`. The bucket `primary` does not exist."""
 
-    def __init__(self, endpoint, directory):
+    def __init__(self, endpoint, directory, builder=iceberg_zoo.position_deletes_table, scheme="s3://primary"):
         self.environment = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
         self.s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="x",
                                aws_secret_access_key="x")
         self.s3.create_bucket(Bucket="standby", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-        table = iceberg_zoo.position_deletes_table(directory, scheme="s3://primary")
+        table = builder(directory, scheme=scheme)
         self.key = str(table.finish()).lstrip("/")
         for path in directory.rglob("*"):
             if path.is_file():
-                self.s3.put_object(Bucket="standby", Key=str(path).lstrip("/"), Body=path.read_bytes())
+                key = table.uri(path).removeprefix(scheme).lstrip("/")
+                self.s3.put_object(Bucket="standby", Key=key, Body=path.read_bytes())
 
     def run(self, command, path, *args):
         return subprocess.run([TWINLAKE, "iceberg", command, path, "--region=us-west-2", *args], text=True, timeout=120,
@@ -546,7 +547,7 @@ class S3Lake:
 
 
 @pytest.fixture
-def s3_lake(tmp_path):
+def s3_endpoint():
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -555,8 +556,13 @@ def s3_lake(tmp_path):
     endpoint = f"http://{host}:{port}"
     # Servers of one process share their buckets.
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
-    yield S3Lake(endpoint, tmp_path)
+    yield endpoint
     server.stop()
+
+
+@pytest.fixture
+def s3_lake(s3_endpoint, tmp_path):
+    return S3Lake(s3_endpoint, tmp_path)
 
 
 def test_a_table_in_s3_is_relocated_and_checked(s3_lake):
@@ -576,6 +582,25 @@ def test_a_table_in_s3_is_relocated_and_checked(s3_lake):
     again = json.loads(s3_lake.relocate().stdout)
     assert (again["written"], again["metadata_location"]) == (0, report["metadata_location"])
     assert s3_lake.keys() == after
+
+
+@pytest.mark.parametrize("builder", [iceberg_odd_tables.odd_names_table, iceberg_odd_tables.double_slash_table])
+@pytest.mark.parametrize("scheme", ["s3a://primary", "s3://primary"])
+def test_odd_keys_and_schemes_are_those_of_s3(s3_endpoint, tmp_path, builder, scheme):
+    lake = S3Lake(s3_endpoint, tmp_path, builder, scheme)
+    before = lake.keys()
+    done = lake.relocate()
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    new = set(lake.keys()) - set(before)
+    assert len(new) == report["written"] == 6 and all("/_twinlake/" in key and "//" not in key for key in new), new
+    assert report["metadata_location"].startswith(scheme.replace("primary", "standby") + "/")
+    checked = lake.run("check", report["metadata_location"])
+    assert checked.returncode == 0 and "Nothing is wrong." in checked.stdout, checked.stdout + checked.stderr
+    assert json.loads(lake.relocate().stdout)["written"] == 0
+    for path in (key for key in before if key.endswith("/a.parquet") or "c+" in key):
+        lake.s3.delete_object(Bucket="standby", Key=path)
+        assert json.loads(lake.relocate().stdout)["pending"] == [f"{scheme.replace('primary', 'standby')}/{path}"]
 
 
 def test_a_table_in_s3_waits_for_its_data(s3_lake):
