@@ -98,6 +98,42 @@ def reordered_table(root):
     return table
 
 
+class TwoSpecsTable(CraftedTable):
+    """Files of a partition spec and of one without fields, each in manifests of its own."""
+
+    spec_id = 0
+
+    def avro(self, path, schema, records, header):
+        if schema["name"] == "manifest_entry" and self.spec_id == 1:
+            file = schema["fields"][-1]["type"]
+            partition = next(field for field in file["fields"] if field["field-id"] == 102)
+            partition["type"]["fields"] = []
+            records = [record | {"data_file": record["data_file"] | {"partition": {}}} for record in records]
+            header = header | {"partition-spec": "[]", "partition-spec-id": "1"}
+        super().avro(path, schema, records, header)
+
+    def manifest(self, name, entries, content="data"):
+        listed = super().manifest(name, entries, content)
+        return listed | ({"partition_spec_id": 1, "partitions": []} if self.spec_id else {})
+
+
+def two_specs_table(root):
+    table = TwoSpecsTable(root, "specs", 2)
+    one = table.data_file("a.parquet", [1, 2])
+    first = table.manifest("m1.avro", [(1, None, one)])
+    table.commit([first])
+    table.spec_id = 1
+    two = table.data_file("b.parquet", [3, 4])
+    second = table.manifest("m2.avro", [(1, None, two)])
+    deletes = table.manifest("m3.avro", [(1, None, table.position_deletes("d.parquet", [(one, 1), (two, 0)]))], "deletes")
+    # Two snapshots share manifests, in another order.
+    table.commit([first, second])
+    table.commit([deletes, second, first])
+    table.metadata_extra = {"default-spec-id": 1, "partition-specs": [
+        {"spec-id": 0, "fields": table.spec()}, {"spec-id": 1, "fields": []}]}
+    return table
+
+
 def outside_table(root):
     """Data and delete files outside the table, as `write.data.path` says."""
     table = CraftedTable(root, "outside", 2)
@@ -199,4 +235,4 @@ def old_gzip_name_table(root):
 
 ODD = {"framed": framed_table, "framed_null": lambda root: framed_table(root, "null"), "reordered": reordered_table,
        "outside": outside_table, "odd_names": odd_names_table, "slash": slash_table, "empty": empty_table,
-       "hadoop": hadoop_names_table, "old_gzip_name": old_gzip_name_table}
+       "hadoop": hadoop_names_table, "old_gzip_name": old_gzip_name_table, "specs": two_specs_table}
