@@ -8,6 +8,7 @@
 )]
 
 mod confinement;
+mod interrupted;
 mod lake_table;
 mod limits;
 mod lost_files;
@@ -260,6 +261,18 @@ impl Lake {
 
     /// As [`Self::point_at`], of an entry with this location.
     fn point_in(&self, location: &str, call: &str, metadata: &str, columns: &[&str]) {
+        let events = self.change_entry(location, call, metadata, columns);
+        self.harness.deliver(&events).unwrap();
+    }
+
+    /// Registers or updates the entry, and returns the events of it.
+    fn change_entry(
+        &self,
+        location: &str,
+        call: &str,
+        metadata: &str,
+        columns: &[&str],
+    ) -> Vec<Vec<u8>> {
         let columns: Vec<_> = columns
             .iter()
             .map(|name| json!({"Name": name, "Type": "int"}))
@@ -270,8 +283,7 @@ impl Lake {
             "Parameters": {"table_type": "ICEBERG", "metadata_location": metadata,
                            "previous_metadata_location": "s3://lake-us/x"}}});
         self.harness.call(PRIMARY, call, &input).unwrap();
-        let events = self.harness.take_events();
-        self.harness.deliver(&events).unwrap();
+        self.harness.take_events()
     }
 
     /// Delivers messages for as long as there are some that are due at once; then returns the delays of the
@@ -310,15 +322,21 @@ impl Lake {
 
     /// Looks at the table if it is due, as after a resync.
     fn look(&self) {
-        let unrelocated = self.harness.resync().unwrap().outcome.unrelocated;
-        for id in unrelocated.keys() {
-            let message = NextLook::AtOnce.message(id, self.harness.sim.now());
-            let (message, _) = message.unwrap();
-            self.harness
-                .deliver(&[message.body().into_bytes()])
-                .unwrap();
+        for message in self.due_looks() {
+            self.harness.deliver(&[message]).unwrap();
         }
         self.run_queue();
+    }
+
+    /// The messages by which a resync has tables looked at that are due.
+    fn due_looks(&self) -> Vec<Vec<u8>> {
+        let unrelocated = self.harness.resync().unwrap().outcome.unrelocated;
+        let now = self.harness.sim.now();
+        let messages = unrelocated.keys().map(|id| {
+            let message = NextLook::AtOnce.message(id, now);
+            message.unwrap().0.body().into_bytes()
+        });
+        messages.collect()
     }
 
     fn row(&self) -> twinlake_core::LedgerRow {

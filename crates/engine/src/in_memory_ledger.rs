@@ -168,6 +168,11 @@ impl InMemoryLedger {
         self.lock().clone()
     }
 
+    /// Sets the contents.
+    pub fn set_contents(&self, contents: LedgerFile) {
+        *self.lock() = contents;
+    }
+
     /// Sets the epoch.
     pub fn set_epoch(&self, epoch: Epoch) {
         self.lock().epoch = epoch;

@@ -19,7 +19,7 @@ use twinlake_sim::SimTableFiles;
 use twinlake_tests::harness::PRIMARY;
 
 /// What a relocation that remembers nothing writes: what is needed.
-fn needed_files(files: &SimTableFiles, metadata: &str) -> BTreeSet<String> {
+pub fn needed_files(files: &SimTableFiles, metadata: &str) -> BTreeSet<String> {
     let fresh = SimTableFiles::default();
     for (path, content) in files.files().iter() {
         if !path.contains("/_twinlake/") {
@@ -30,13 +30,13 @@ fn needed_files(files: &SimTableFiles, metadata: &str) -> BTreeSet<String> {
     own_files(&fresh).into_keys().collect()
 }
 
-fn own_paths(files: &SimTableFiles) -> BTreeSet<String> {
+pub fn own_paths(files: &SimTableFiles) -> BTreeSet<String> {
     let own = own_files(files).into_keys();
     own.filter(|path| !path.contains("/index-")).collect()
 }
 
 impl Lake {
-    fn commit(&self, table: &LakeTable<'_>, metadata: &str) {
+    pub fn commit(&self, table: &LakeTable<'_>, metadata: &str) {
         table.arrive_all();
         let is_first = self.pointer().is_none();
         let call = if is_first {
@@ -49,7 +49,7 @@ impl Lake {
     }
 
     /// Lets time pass, with the looks that a resync brings.
-    fn wait_hours(&self, hours: i64) {
+    pub fn wait_hours(&self, hours: i64) {
         for _ in 0..hours.div_euclid(7) + 1 {
             self.harness.sim.state().advance_secs(7 * 3600);
             self.look();

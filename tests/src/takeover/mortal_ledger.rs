@@ -19,6 +19,7 @@ use twinlake_core::{
     CallError, CallErrorKind, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId,
     Timestamp,
 };
+use twinlake_engine::in_memory_ledger::LedgerFile;
 use twinlake_engine::ports::{ConditionalWrites, DocumentStore, StatCounters};
 use twinlake_engine::{InMemoryLedger, Ledger, StatsStore};
 use twinlake_sim::Sim;
@@ -93,6 +94,25 @@ impl CallerLife {
         panic!("the caller is stuck");
     }
 
+    /// Makes a call, or never returns if the caller dies at it.
+    ///
+    /// # Errors
+    /// That of the call, or the call is one that fails.
+    pub async fn call<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        match self.next(name)? {
+            None => call.await,
+            Some(DeathPoint::Before) => pending().await,
+            Some(DeathPoint::Halfway | DeathPoint::After) => {
+                let _ = call.await;
+                pending().await
+            }
+        }
+    }
+
     /// Counts a call. Returns where in it the caller dies.
     fn next(&self, call: &'static str) -> Result<Option<DeathPoint>, CallError> {
         let mut state = self.lock();
@@ -136,19 +156,21 @@ impl MortalLedger {
         }
     }
 
+    /// A ledger with these contents, for a caller.
+    #[must_use]
+    pub fn with_contents(contents: LedgerFile, life: &CallerLife) -> Self {
+        Self {
+            ledger: InMemoryLedger::new(contents),
+            life: life.clone(),
+        }
+    }
+
     async fn call<T>(
         &self,
         name: &'static str,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        match self.life.next(name)? {
-            None => call.await,
-            Some(DeathPoint::Before) => pending().await,
-            Some(DeathPoint::Halfway | DeathPoint::After) => {
-                let _ = call.await;
-                pending().await
-            }
-        }
+        self.life.call(name, call).await
     }
 }
 
