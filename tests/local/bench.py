@@ -1,6 +1,7 @@
 """Benchmark: API calls against their lower bound, wall times, memory, start-up times, zip sizes.
 
-Prints all of it, and writes it as JSON to target/bench.json or the file that BENCH_JSON names.
+Prints all of it, and writes it as JSON to target/bench.json or the file that BENCH_JSON names. Where there is a bar, it
+prints whether it is met; the exit code is 1 if one is missed.
 
 The numbers of calls are exact. A lower bound is the smallest number of calls that the page sizes
 and batch sizes of the APIs allow for the objects. The first resync has two of them: without and
@@ -225,18 +226,63 @@ def bench_calls(home):
         sandbox.stop()
 
 
-def fill_small_lake(sandbox):
-    """Creates the lake of `bench_round_trips` in the primary: 3 databases of 10 tables, each with 20
-    partitions; 55 grants; LF-Tags on the databases and on every second table; a data cells filter on
-    every tenth."""
+# Databases and tables of the lake whose average is judged; each table has a partition and a grant.
+WEEK_DATABASES, WEEK_TABLES, WEEK_BAR = 100, 100, 8000
+
+
+def bench_week(home):
+    """Prints the calls of a resync on average over a week of four a day, of a lake that does not change."""
+    count = WEEK_DATABASES * WEEK_TABLES
+    print(f"Resyncs of {count:,} unchanged tables in {WEEK_DATABASES} databases, four a day:")
+    sandbox = BenchSandbox(home / "week")
+    try:
+        for d in range(WEEK_DATABASES):
+            for region in (PRIMARY, STANDBY):
+                sandbox.bulk_create(region, f"db{d}", WEEK_TABLES, 1, 1)
+        # What the standby has already is adopted.
+        sandbox.twinlake("resync", parallel=16)
+        none_due, _, _ = sandbox.twinlake("resync", parallel=16)
+        full, _, memory = sandbox.twinlake("resync", "--full", parallel=16)
+        writes = [c for c in none_due + full
+                  if not c.removeprefix("Batch").startswith(("Get", "List", "Search"))]
+        average = average_calls(none_due, full)
+        total = sum(average.values())
+        print(f"  no table is due: {len(none_due)} calls; everything: {len(full)} calls, {memory:.0f} MB")
+        print("  average: " + ", ".join(f"{name} {count:.0f}" for name, count in average.most_common(6)))
+        RESULTS.add(f"{count} unchanged tables", calls=len(none_due), full_calls=len(full), average_calls=total)
+        RESULTS.judge(f"{count:,} unchanged tables: {total:.0f} calls a resync on average over a week", total <= WEEK_BAR,
+                      f"at most {WEEK_BAR:,}")
+        RESULTS.judge(f"{count:,} unchanged tables: {len(writes)} writes", not writes, "no writes")
+    finally:
+        sandbox.stop()
+
+
+# The reference lake has this many databases, tables of each, partitions of each table, and grants.
+SMALL_LAKE = (3, 10, 20, 55)
+
+
+def fill_small_lake(sandbox, with_lf_tags):
+    """Creates the reference lake in the primary. With LF-Tags, the databases and every second table have one, and every
+    tenth table has a data cells filter."""
+    databases, tables, partitions, grants = SMALL_LAKE
     glue, lf = (sandbox.clients.client(s, PRIMARY) for s in ("glue", "lakeformation"))
+    for d in range(databases):
+        sandbox.bulk_create(PRIMARY, f"db{d}", tables, partitions)
+    if with_lf_tags:
+        add_lf_tags(glue, lf)
+    entries = [{"Id": f"{n}", **grant_request(n % databases, n // databases % tables, n)} for n in range(grants)]
+    for start in range(0, len(entries), 20):
+        lf.batch_grant_permissions(Entries=entries[start:start + 20])
+
+
+def add_lf_tags(glue, lf):
+    databases, tables, _, _ = SMALL_LAKE
     for key, values in (("team", ["finance", "sales"]), ("class", ["open", "secret"])):
         lf.create_lf_tag(TagKey=key, TagValues=values)
-    for d in range(3):
-        sandbox.bulk_create(PRIMARY, f"db{d}", 10, 20)
+    for d in range(databases):
         lf.add_lf_tags_to_resource(Resource={"Database": {"Name": f"db{d}"}},
                                    LFTags=[{"TagKey": "team", "TagValues": ["sales"]}])
-        for t in range(0, 10, 2):
+        for t in range(0, tables, 2):
             lf.add_lf_tags_to_resource(
                 Resource={"Table": {"DatabaseName": f"db{d}", "Name": f"t{t}"}},
                 LFTags=[{"TagKey": "class", "TagValues": ["secret"]}])
@@ -244,57 +290,95 @@ def fill_small_lake(sandbox):
         lf.create_data_cells_filter(TableData={
             "TableCatalogId": ACCOUNT, "DatabaseName": f"db{d}", "TableName": "t0", "Name": "rows",
             "ColumnNames": [columns["Columns"][0]["Name"]], "RowFilter": {"AllRowsWildcard": {}}})
-    entries = [{"Id": f"{n}", **grant_request(n % 3, n // 3 % 10, n)} for n in range(55)]
-    for start in range(0, len(entries), 20):
-        lf.batch_grant_permissions(Entries=entries[start:start + 20])
 
 
-def small_lake_bounds():
-    """The lower bounds of the resyncs of the small lake, by their name: the calls, and how they add up."""
-    tables, tagged = 30, 3 + 15
+def small_lake_bounds(with_lf_tags):
+    """The lower bounds of the resyncs of the reference lake, by their name: the calls, and how they add up."""
+    databases, tables = SMALL_LAKE[0], SMALL_LAKE[0] * SMALL_LAKE[1]
+    tags, tagged, filters = (2, databases + tables // 2, databases) if with_lf_tags else (0, 0, 0)
     region = 1 + CATALOG_LISTINGS + INVENTORY_CALLS + 1 + SEPARATE_GRANT_LISTINGS
-    # Partitions, indexes, statistics, filters and LF-Tags of each table; of databases only LF-Tags.
-    contents = 3 + 5 * tables + 3
+    # Tables by database; partitions, indexes, statistics and filters of each. LF-Tags of databases and tables only if
+    # there are LF-Tags.
+    contents = databases + 4 * tables + (databases + tables if with_lf_tags else 0)
     # LF-Tags, databases, tables, partitions, assigned LF-Tags, filters, and grants by database.
-    writes = 2 + 3 + tables + tables + tagged + 3 + 3
+    writes = tags + databases + tables + tables + tagged + filters + databases
     # What was written is read again in both Regions, partitions in the primary only. Grants on databases and
     # tables are three listings.
-    closing = 2 * (1 + 3 + 3 + 3 + tagged + 3) + tables
-    # Two LF-Tags are searched instead of the LF-Tags of the tables.
-    unchanged = 3 + 3 + 2
+    closing = 2 * (1 + databases + 3 + filters + tagged + filters) + tables
+    # Each LF-Tag is searched instead of the LF-Tags of the databases and tables.
+    unchanged = databases + tags
     return {
         "first": (2 * region + contents + writes + closing,
                   f"listings 2 x {region}, contents of the primary {contents}, writes {writes}, closing reads {closing}"),
         "unchanged": (2 * (region + unchanged),
-                      f"listings 2 x {region}; tables, LF-Tags of databases and searches 2 x {unchanged}"),
+                      f"listings 2 x {region}; tables and searches by LF-Tags 2 x {unchanged}"),
         "full": (2 * (region + contents), f"listings 2 x {region}, contents 2 x {contents}"),
     }
 
 
 def bench_round_trips(home):
-    print("Wall times with round trips of 10 ms to the primary and of 200 ms to the standby, of 3 "
-          "databases x 10 tables x 20 partitions, 55 grants, LF-Tags and filters:")
-    bounds = small_lake_bounds()
-    for name, (bound, derivation) in bounds.items():
-        print(f"  lower bound of {name}: {bound} calls ({derivation})")
-    home.mkdir()
-    for parallel in (4, 16):
-        sandbox = BenchSandbox(home / f"parallel{parallel}")
-        try:
-            fill_small_lake(sandbox)
-            for region, milliseconds in ((PRIMARY, 10), (STANDBY, 200)):
-                sandbox.clients.control_sandbox(
-                    "latency", milliseconds=milliseconds, region=region)
-            for name, options in (("first", ()), ("unchanged", ()), ("full", ("--full",))):
-                calls, wall, _ = sandbox.twinlake("resync", *options, parallel=parallel)
-                writes = [c for c in calls
-                          if not c.removeprefix("Batch").startswith(("Get", "List", "Search"))]
-                RESULTS.add(f"small lake, {name} resync, {parallel} at once", calls=len(calls),
-                            writes=len(writes), seconds=wall)
-                print(f"  {name:<10} {parallel:>2} calls at once: {wall:>5.1f} s, {len(calls)} "
-                      f"calls (x{len(calls) / bounds[name][0]:.2f}), {len(writes)} of them writes")
-        finally:
-            sandbox.stop()
+    databases, tables, partitions, grants = SMALL_LAKE
+    lake = f"{databases} databases x {tables} tables x {partitions} partitions, {grants} grants"
+    for with_lf_tags in (False, True):
+        name = "reference lake with LF-Tags" if with_lf_tags else "reference lake"
+        print(f"Round trips of 10 ms to the primary and of 200 ms to the standby, of {lake}"
+              f"{', LF-Tags and filters' if with_lf_tags else ''}:")
+        for resync, (bound, derivation) in small_lake_bounds(with_lf_tags).items():
+            print(f"  lower bound of {resync}: {bound} calls ({derivation})")
+        for parallel in (4, 16):
+            resync_small_lake(home / f"{with_lf_tags}{parallel}", name, with_lf_tags, parallel)
+    print_test("round_trips::a_resync_takes_as_long_as_its_longest_chain_of_calls", "round trips deep")
+
+
+def resync_small_lake(home, name, with_lf_tags, parallel):
+    bounds = small_lake_bounds(with_lf_tags)
+    sandbox = BenchSandbox(home)
+    try:
+        fill_small_lake(sandbox, with_lf_tags)
+        for region, milliseconds in ((PRIMARY, 10), (STANDBY, 200)):
+            sandbox.clients.control_sandbox("latency", milliseconds=milliseconds, region=region)
+        for resync, options in (("first", ()), ("unchanged", ()), ("full", ("--full",))):
+            calls, wall, _ = sandbox.twinlake("resync", *options, parallel=parallel)
+            writes = [c for c in calls
+                      if not c.removeprefix("Batch").startswith(("Get", "List", "Search"))]
+            # What is read in turn has a moment of its own, by the name of the table.
+            turn = [c for c in calls if resync == "unchanged" and c in RESYNCS_PER_INTERVAL]
+            RESULTS.add(f"{name}, {resync} resync, {parallel} at once", calls=len(calls), turn=len(turn),
+                        writes=len(writes), seconds=wall)
+            print(f"  {resync:<10} {parallel:>2} calls at once: {wall:>5.1f} s, {len(calls)} calls "
+                  f"(x{len(calls) / bounds[resync][0]:.2f}), {len(turn)} of them of the turn, {len(writes)} writes")
+            if parallel == 16:
+                judge_small_lake(name, resync, (calls, turn, writes, wall), with_lf_tags)
+    finally:
+        sandbox.stop()
+
+
+def judge_small_lake(name, resync, measured, with_lf_tags):
+    calls, turn, writes, wall = measured
+    title = f"{name}, {resync}"
+    if resync == "first":
+        RESULTS.judge(f"{title}: {wall:.1f} s", wall <= 4, "at most 4 s")
+        if not with_lf_tags:
+            RESULTS.judge(f"{title}: {len(calls)} calls", len(calls) <= 330, "at most 330 calls")
+    if resync == "unchanged":
+        RESULTS.judge(f"{title}: {wall:.1f} s", wall <= 2.5, "at most 2.5 s")
+        RESULTS.judge(f"{title}: {len(calls) - len(turn)} calls and {len(turn)} of the turn", len(calls) - len(turn) <= 60,
+                      "at most 60 calls and those of the turn")
+        RESULTS.judge(f"{title}: {len(writes)} writes", not writes, "no writes")
+
+
+def print_test(name, *marks, ignored=False, timeout=None):
+    """Runs an integration test, prints the lines of its output that have one of the marks, and judges whether it
+    passes: it asserts the bar."""
+    command = ["cargo", "test", "--workspace", "--locked", "--test", "integration", "--", "--nocapture",
+               "--test-threads", "1", *(["--ignored"] if ignored else []), name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout)
+    lines = [line for line in done.stdout.splitlines() if any(mark in line for mark in marks)]
+    print("\n".join(f"  {line.strip()}" for line in lines))
+    assert "0 passed" not in done.stdout or done.returncode, f"no test has the name {name}"
+    if done.returncode:
+        print("\n".join((done.stdout + done.stderr).splitlines()[-20:]))
+    RESULTS.judge(f"{name.split('::')[-1].replace('_', ' ')}", done.returncode == 0, "the test asserts it")
 
 
 class Production:
@@ -362,6 +446,9 @@ def bench_throttling(home):
                         varying_calls=calls)
             print(f"  {name:<26} {refused:>3} of {answered} calls of production refused "
                   f"({100 * refused / answered:.1f}%); Twinlake: {calls / seconds:.1f} calls a second")
+            percent = 0 if options else 2
+            RESULTS.judge(f"{name}: {100 * refused / answered:.1f}% of the calls of production refused after 10 s",
+                          100 * refused <= percent * answered, f"at most {percent}%" if percent else "none")
     finally:
         sandbox.stop()
 
@@ -424,7 +511,8 @@ def bench_memory(home):
         RESULTS.add(f"unchanged full resync, {MILLION} partitions", calls=len(calls), seconds=wall,
                     megabytes=memory)
         print(f"  one table of {MILLION:,} partitions: {memory:.0f} MB, {len(calls)} calls, "
-              f"{wall:.0f} s")
+              f"{wall:.0f} s", flush=True)
+        RESULTS.judge(f"{MILLION:,} partitions: {memory:.0f} MB", memory <= 256, "at most 256 MB")
     finally:
         sandbox.stop()
     for databases in (10, 100):
@@ -465,7 +553,8 @@ def bench_scale(home):
                 ledger = (sandbox.home / "twinlake.ledger").stat().st_size / 1e6
                 RESULTS.add(f"{kind}, {run}", calls=len(calls), seconds=wall, megabytes=memory)
                 print(f"  {run:<10} {len(calls):>8} calls, {wall:.0f} s, {memory:.0f} MB; "
-                      f"the ledger has {ledger:.0f} MB")
+                      f"the ledger has {ledger:.0f} MB", flush=True)
+                RESULTS.judge(f"{kind}, {run}: {memory:.0f} MB", memory <= 256, "at most 256 MB")
         finally:
             sandbox.stop()
 
@@ -474,12 +563,8 @@ def bench_functions():
     """Prints the resyncs of large lakes by the functions, on a clock that only calls advance."""
     print("Resyncs of large lakes by the function, 10 ms to the primary and 200 ms to the standby; each "
           "invocation has to end before its timeout:")
-    command = ["cargo", "test", "--workspace", "--locked", "--test", "scale", "--",
-               "--ignored", "--nocapture", "--test-threads", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if "resynchronized by" in line or line.startswith("  ")]
-    print("\n".join(lines))
-    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("a_hundred_thousand_tables", "large_databases", "a_million_partitions_of_one_table", "a_million_grants"):
+        print_test(f"scale::{name}", "resynchronized by", "invocations", ignored=True)
 
 
 def database_event(database, change, **detail):
@@ -648,6 +733,8 @@ def bench_burst():
             c["call"] for c in deployment.drain_calls() if ":role/twinlake/" in c["caller"])
         RESULTS.add(f"burst of {count} tables", seconds=waited, varying_calls=sum(calls.values()))
         print(f"  all in the standby {waited:.0f} s after the last one; {sum(calls.values())} calls")
+        RESULTS.judge(f"{count} tables in step {sent - started + waited:.0f} s after the first update",
+                      sent - started + waited <= 60, "at most 60 s")
         print("  " + ", ".join(f"{name} {number}" for name, number in calls.most_common(8)))
 
 
@@ -712,7 +799,7 @@ def bench_start():
 
 # The parts of the benchmark, by the names that select them.
 PARTS = {
-    "calls": bench_calls, "round-trips": bench_round_trips, "throttling": bench_throttling,
+    "calls": bench_calls, "week": bench_week, "round-trips": bench_round_trips, "throttling": bench_throttling,
     "grants": bench_grants, "memory": bench_memory, "scale": bench_scale,
     "functions": lambda _: bench_functions(), "events": lambda _: bench_events(),
     "burst": lambda _: bench_burst(), "start": lambda _: bench_start(),
@@ -732,7 +819,11 @@ def main():
                 home.mkdir()
                 part(home)
     RESULTS.write(OUTPUT)
-    print(f"The measurements are in {OUTPUT}.")
+    print(f"The measurements are in {OUTPUT}. {len(RESULTS.bars) - len(RESULTS.missed())} of {len(RESULTS.bars)} bars are "
+          "met.")
+    for missed in RESULTS.missed():
+        print(f"MISSED: {missed}")
+    sys.exit(1 if RESULTS.missed() else 0)
 
 
 if __name__ == "__main__":

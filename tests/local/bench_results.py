@@ -18,10 +18,10 @@ EXACT = ("calls", "writes", "grant_calls")
 
 
 class Results:
-    """Rows of measures, by the name of the row."""
+    """Rows of measures, by the name of the row; and bars, with what was measured and whether it meets them."""
 
     def __init__(self):
-        self.rows = {}
+        self.rows, self.bars = {}, []
 
     def add(self, row, **measures):
         """Adds measures to a row. Times are in seconds, memory is in MB; counts that depend on the timing of a
@@ -31,12 +31,21 @@ class Results:
         assert not repeated, f"the row {row!r} has {repeated} already"
         known |= {name: round(value, 3) for name, value in measures.items()}
 
+    def judge(self, measured, is_met, bar):
+        """Prints what was measured beside the bar for it, and keeps the verdict."""
+        self.bars.append({"measured": measured, "bar": bar, "met": bool(is_met)})
+        print(f"  {'met   ' if is_met else 'MISSED'} {measured} (bar: {bar})", flush=True)
+
+    def missed(self):
+        """The bars that are not met, one a line."""
+        return [f"{one['measured']} (bar: {one['bar']})" for one in self.bars if not one["met"]]
+
     def write(self, path):
-        """Writes the rows with the commit that they are of."""
+        """Writes the rows and the bars with the commit that they are of."""
         commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True,
                                 text=True, check=False).stdout.strip()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"format": FORMAT, "commit": commit, "rows": self.rows}, indent=2) + "\n")
+        path.write_text(json.dumps({"format": FORMAT, "commit": commit, "rows": self.rows, "bars": self.bars}, indent=2) + "\n")
 
 
 class UnreadableFile(Exception):

@@ -86,3 +86,13 @@ def test_a_measure_is_recorded_once():
     with pytest.raises(AssertionError):
         results.add("first sync", calls=2)
     assert results.rows == {"first sync": {"calls": 1, "writes": 1}}
+
+
+def test_a_missed_bar_is_kept_and_named(tmp_path, capsys):
+    results = Results()
+    results.judge("300 calls", True, "at most 330")
+    results.judge("14 round trips", False, "at most 12")
+    assert results.missed() == ["14 round trips (bar: at most 12)"]
+    results.write(tmp_path / "a.json")
+    assert [bar["met"] for bar in json.loads((tmp_path / "a.json").read_text())["bars"]] == [True, False]
+    assert "MISSED 14 round trips" in capsys.readouterr().out
