@@ -127,7 +127,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Iceberg(command) => commands::iceberg::run(&command).await,
         Command::Setup(command) => commands::setup::run(&command).await,
     };
-        match result.and_then(|outcome| output::finish().map(|()| outcome)) {
+    match result.and_then(|outcome| output::finish().map(|()| outcome)) {
         Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
         Ok(CommandOutcome::AttentionNeeded) => ExitCode::from(2),
         Err(error) => {

@@ -47,13 +47,12 @@ pub fn finish() -> Result<(), CliError> {
 fn failure_of(error: &std::io::Error) -> Result<(), CliError> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
-                _ => Err(CliError::File {
+        _ => Err(CliError::File {
             path: "standard output".to_owned(),
             problem: format!("{error}. What the command has done stays done"),
         }),
     }
 }
-
 
 /// Prints a value as JSON to standard output.
 pub fn json<T: serde::Serialize>(value: &T) {
@@ -64,7 +63,7 @@ pub fn json<T: serde::Serialize>(value: &T) {
 /// Clears the screen, if standard output is a terminal.
 pub fn clear() {
     if std::io::stdout().is_terminal() {
-                write("\u{1b}[2J\u{1b}[H");
+        write("\u{1b}[2J\u{1b}[H");
     }
 }
 

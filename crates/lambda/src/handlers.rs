@@ -363,10 +363,11 @@ async fn grant_reader_roles(
     match granted.await {
         Ok(granted) => {
             info!(grants = granted.len(), "reader roles granted");
-                        // What the grants on some databases say nothing about is not resolved by them.
+            // What the grants on some databases say nothing about is not resolved by them.
             let checked = match databases {
-                None => CheckedSubjects::default()
-                    .with_healthy(&Subject::Catalog.to_string(), started),
+                None => {
+                    CheckedSubjects::default().with_healthy(&Subject::Catalog.to_string(), started)
+                }
                 Some(_) => CheckedSubjects::default(),
             };
             Ok(publish_and_resolve(runtime, authority.role, (&[], &checked)).await?)

@@ -267,9 +267,10 @@ fn lifecycle_rule(rule: &S3LifecycleRule) -> LifecycleRule {
         filter.tag().is_none() && !has_size && filter.and().is_none()
     });
     let expiration = rule.expiration();
-        let is_archive = |class: &&TransitionStorageClass| ARCHIVES.contains(&class.as_str());
+    let is_archive =
+        |class: &aws_sdk_s3::types::TransitionStorageClass| ARCHIVES.contains(&class.as_str());
     let transitions = rule.transitions().iter();
-    let archives = transitions.filter(|one| one.storage_class().as_ref().is_some_and(is_archive));
+    let archives = transitions.filter(|one| one.storage_class().is_some_and(is_archive));
     let archive = archives.clone().find_map(|one| one.storage_class());
 
     LifecycleRule {
@@ -285,7 +286,7 @@ fn lifecycle_rule(rule: &S3LifecycleRule) -> LifecycleRule {
         expires_after_days: expiration
             .and_then(|expiration| expiration.days())
             .filter(|_| is_by_prefix),
-                archive_class: archive.map(|class| class.as_str().to_owned()),
+        archive_class: archive.map(|class| class.as_str().to_owned()),
         archives_after_days: archives
             .filter_map(|transition| transition.days())
             .min()

@@ -51,7 +51,7 @@ fn compare(
         rule.is_enabled && overlaps
     };
     for rule in replica.iter().filter(concerns) {
-                if rule.expires_objects && !acts_as_soon(source, rule, &prefix, EXPIRATION) {
+        if rule.expires_objects && !acts_as_soon(source, rule, &prefix, EXPIRATION) {
             add_early_expiration(checked, standby.bucket(), rule);
         }
         if let Some(class) = &rule.archive_class
@@ -59,10 +59,9 @@ fn compare(
         {
             add_archive(checked, standby.bucket(), rule, class);
         }
-
     }
     for rule in source.iter().filter(concerns) {
-                if rule.expires_objects && !acts_as_soon(replica, rule, &prefix, EXPIRATION) {
+        if rule.expires_objects && !acts_as_soon(replica, rule, &prefix, EXPIRATION) {
             add_late_expiration(checked, standby.bucket(), rule);
         }
     }
@@ -81,7 +80,6 @@ fn acts_as_soon(
     location: &str,
     age_in_days: AgeInDays,
 ) -> bool {
-
     // Of the rule's objects only those of the location matter.
     let prefix = match rule.prefix.starts_with(location) {
         true => rule.prefix.as_str(),
@@ -114,7 +112,10 @@ fn add_archive(checked: &mut Checked<'_>, bucket: &str, rule: &LifecycleRule, cl
             "the rule moves objects to {class} that the primary's bucket keeps, or keeps longer"
         ),
         effect: "Queries in the standby fail on objects that have to be restored first.",
-        remedy: format!("Remove or lengthen this rule of {bucket}; {}", see(checked, bucket)),
+        remedy: format!(
+            "Remove or lengthen this rule of {bucket}; {}",
+            see(checked, bucket)
+        ),
     };
     add(checked, Severity::Blocker, bucket, rule, texts);
 }

@@ -246,7 +246,7 @@ pub struct LifecycleRule {
     /// The age in days at which it deletes all objects with the prefix; `None` if it also selects by
     /// tags or sizes, or deletes at a date.
     pub expires_after_days: Option<i32>,
-        /// The storage class to which the rule moves current objects, if Athena cannot read it.
+    /// The storage class to which the rule moves current objects, if Athena cannot read it.
     pub archive_class: Option<String>,
     /// The age in days at which it moves all objects with the prefix there; `None` if it also selects by tags or
     /// sizes, or moves them at a date.

@@ -9,7 +9,7 @@ enum Token {
         text: String,
         is_quoted: bool,
     },
-        Dot,
+    Dot,
     Comma,
     Open,
     Close,
@@ -21,7 +21,7 @@ enum Token {
 /// alias in `EXTRACT(year FROM t.day)`. A backslash escapes nothing, as in Athena.
 
 pub(super) fn databases_of(sql: &str) -> BTreeSet<String> {
-        let tokens = tokens(sql);
+    let tokens = tokens(sql);
     let mut found = BTreeSet::new();
     // For each open parenthesis, and for the whole, whether a comma separates tables.
     let mut lists_tables = vec![false];
@@ -59,8 +59,18 @@ pub(super) fn databases_of(sql: &str) -> BTreeSet<String> {
 
 /// Keywords that end a list of tables.
 const AFTER_TABLES: [&str; 12] = [
-    "select", "where", "group", "having", "window", "order", "limit", "offset", "union", "except",
-    "intersect", "set",
+    "select",
+    "where",
+    "group",
+    "having",
+    "window",
+    "order",
+    "limit",
+    "offset",
+    "union",
+    "except",
+    "intersect",
+    "set",
 ];
 
 /// The database of a name of two or three parts at the beginning of tokens.
@@ -78,7 +88,6 @@ fn database_of(tokens: &[Token]) -> Option<String> {
         _ => None,
     }
 }
-
 
 fn is_keyword(token: &Token, keywords: &[&str]) -> bool {
     match token {
@@ -111,7 +120,7 @@ fn tokens(sql: &str) -> Vec<Token> {
             }
             '-' if after.starts_with('-') => after.split_once('\n').map_or("", |(_, after)| after),
             '/' if after.starts_with('*') => after.split_once("*/").map_or("", |(_, after)| after),
-                        '.' | ',' | '(' | ')' => {
+            '.' | ',' | '(' | ')' => {
                 tokens.push(match first {
                     '.' => Token::Dot,
                     ',' => Token::Comma,
@@ -186,13 +195,28 @@ mod tests {
         );
     }
 
-        #[test]
+    #[test]
     fn databases_stand_after_commas_and_parentheses_of_a_list_of_tables() {
-        assert_eq!(of("SELECT a.x, q.y FROM a.t x, b.u WHERE c.z IN (d.w, e.v)"), ["a", "b"]);
-        assert_eq!(of("SELECT * FROM (a.t JOIN b.u ON a.x = c.y), d.v"), ["a", "b", "d"]);
-        assert_eq!(of("SELECT * FROM ((a.t)), (SELECT x.y, f(z.w) FROM b.u), c.v"), ["a", "b", "c"]);
-        assert_eq!(of("SELECT * FROM UNNEST(x.y, z.w) AS q, a.t ORDER BY b.u, c.v"), ["a"]);
-        assert_eq!(of("WITH q AS (SELECT 1 FROM a.t) SELECT q.x, b.y FROM q, c.u) d.v"), ["a", "c"]);
+        assert_eq!(
+            of("SELECT a.x, q.y FROM a.t x, b.u WHERE c.z IN (d.w, e.v)"),
+            ["a", "b"]
+        );
+        assert_eq!(
+            of("SELECT * FROM (a.t JOIN b.u ON a.x = c.y), d.v"),
+            ["a", "b", "d"]
+        );
+        assert_eq!(
+            of("SELECT * FROM ((a.t)), (SELECT x.y, f(z.w) FROM b.u), c.v"),
+            ["a", "b", "c"]
+        );
+        assert_eq!(
+            of("SELECT * FROM UNNEST(x.y, z.w) AS q, a.t ORDER BY b.u, c.v"),
+            ["a"]
+        );
+        assert_eq!(
+            of("WITH q AS (SELECT 1 FROM a.t) SELECT q.x, b.y FROM q, c.u) d.v"),
+            ["a", "c"]
+        );
     }
 
     #[test]

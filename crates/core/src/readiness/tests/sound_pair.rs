@@ -246,7 +246,7 @@ pub(super) fn lifecycle_rule(expires: bool, archive: Option<&str>) -> LifecycleR
         definition: "after 30 days".to_owned(),
         expires_objects: expires,
         expires_after_days: expires.then_some(30),
-                archive_class: archive.map(str::to_owned),
+        archive_class: archive.map(str::to_owned),
         archives_after_days: archive.is_some().then_some(30),
     }
 }

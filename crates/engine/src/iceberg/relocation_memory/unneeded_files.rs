@@ -19,7 +19,7 @@ const MAX_REMOVED_FILES: usize = 500;
 pub(super) struct UnneededFiles {
     /// Since when the catalog entry is known to show a commit without the file.
     since: BTreeMap<String, Option<Timestamp>>,
-        /// Files that a run is removing, and since when. Nobody may rely on them, nor write them again.
+    /// Files that a run is removing, and since when. Nobody may rely on them, nor write them again.
     removed: BTreeMap<String, Timestamp>,
 }
 
