@@ -12,6 +12,9 @@ pub(crate) const MAX_METADATA_BYTES: u64 = 1 << 30;
 /// The largest Avro block, decompressed, that is read. Writers of Avro begin a new block after 64 KiB.
 pub(crate) const MAX_BLOCK_BYTES: u64 = 256 << 20;
 
+/// How many bytes one byte of snappy can stand for. Memory is reserved for the length that a block claims.
+const MAX_SNAPPY_RATIO: usize = 64;
+
 /// The level of zlib and of Avro's deflate codec in Java.
 const DEFLATE_LEVEL: u32 = 6;
 
@@ -126,6 +129,10 @@ fn unsnap(block: &[u8]) -> Result<Vec<u8>, String> {
         .split_last_chunk::<4>()
         .ok_or("a snappy block is shorter than its checksum")?;
     let length = snap::raw::decompress_len(compressed).map_err(|e| e.to_string())?;
+    // An element of three bytes copies at most 64.
+    if length > compressed.len().saturating_mul(MAX_SNAPPY_RATIO) {
+        return Err("a snappy block claims more bytes than it can hold".to_owned());
+    }
     if u64::try_from(length).is_ok_and(|length| length > MAX_BLOCK_BYTES) {
         return Err(format!(
             "more than {MAX_BLOCK_BYTES} bytes after decompression"

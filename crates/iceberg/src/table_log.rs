@@ -13,6 +13,7 @@ pub mod delta;
 pub mod hudi;
 mod log_file;
 pub mod symlink;
+mod vector_path;
 
 pub use log_file::LogFileContent;
 

@@ -1,7 +1,7 @@
 //! The schema of an Avro file, with the field ids that Iceberg adds.
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why bytes are no Avro data of a schema.
 pub(crate) type AvroError = &'static str;
@@ -174,12 +174,20 @@ impl SchemaParser {
         let namespace = self.define(value, namespace, id)?;
         let listed = value.get("fields").and_then(Value::as_array);
         let mut fields = Vec::new();
+        // Of two fields with one id, engines differ in which they read.
+        let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
         for field in listed.ok_or("a record has no fields")? {
             let name = field.get("name").and_then(Value::as_str);
+            let name = name.ok_or("a field has no name")?.to_owned();
+            let field_id = field.get("field-id").and_then(Value::as_i64);
             let parsed = field.get("type").ok_or("a field has no type")?;
+            let is_new = names.insert(name.clone()) && field_id.is_none_or(|id| ids.insert(id));
+            if !is_new {
+                return Err(format!("a record has two fields like {name}"));
+            }
             fields.push(RecordField {
-                name: name.ok_or("a field has no name")?.to_owned(),
-                id: field.get("field-id").and_then(Value::as_i64),
+                name,
+                id: field_id,
                 type_id: self.parse(parsed, &namespace, depth + 1)?,
             });
         }
@@ -269,6 +277,8 @@ mod tests {
             r#"{"type":"record","name":"r"}"#,
             r#"{"type":"fixed","name":"f","size":-1}"#,
             r#"{"type":"array"}"#,
+            r#"{"type":"record","name":"r","fields":[{"name":"a","type":"int","field-id":1},{"name":"b","type":"int","field-id":1}]}"#,
+            r#"{"type":"record","name":"r","fields":[{"name":"a","type":"int"},{"name":"a","type":"int","field-id":1}]}"#,
         ] {
             assert!(Schema::parse(json.as_bytes()).is_err(), "{json}");
         }

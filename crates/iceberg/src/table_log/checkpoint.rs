@@ -24,6 +24,18 @@ pub(super) fn read(path: &str, bytes: Bytes) -> Result<LogFileContent, TableFind
 }
 
 fn read_columns(reader: &SerializedFileReader<Bytes>) -> Result<LogFileContent, ParquetError> {
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let is_known = |path: &[&str]| {
+        schema
+            .columns()
+            .iter()
+            .any(|one| one.path().parts() == path)
+    };
+    let known = [["add", "path"], ["remove", "path"], ["sidecar", "path"]];
+    if !known.iter().any(|path| is_known(path)) {
+        let problem = "it has neither files nor sidecars: it is no checkpoint";
+        return Err(ParquetError::General(problem.to_owned()));
+    }
     let mut content = LogFileContent::default();
     for index in 0..reader.num_row_groups() {
         let group = reader.get_row_group(index)?;
@@ -56,7 +68,9 @@ fn read_vectors(
     while let (Some(kinds), Some(paths)) = (kinds.next_batch()?, paths.next_batch()?) {
         let vectors = kinds.iter().zip(&paths);
         let vectors = vectors.filter_map(|(kind, path)| kind.as_ref().zip(path.as_ref()));
-        vectors.for_each(|(kind, path)| add_vector(absolute, kind, path));
+        for (kind, path) in vectors {
+            add_vector(absolute, kind, path).map_err(ParquetError::General)?;
+        }
     }
     Ok(())
 }
@@ -68,11 +82,13 @@ fn read_sidecars(
     let Some(mut paths) = TextColumn::open(group, &["sidecar", "path"])? else {
         return Ok(());
     };
-    let mut sizes = match column_reader(group, &["sidecar", "sizeInBytes"])? {
+    let path = ["sidecar", "sizeInBytes"];
+    let mut sizes = match column_reader(group, &path)? {
         Some((ColumnReader::Int64ColumnReader(reader), definition)) => {
             Some(OptionalColumn::<Int64Type>::new(reader, definition))
         }
-        Some(_) | None => None,
+        Some(_) => return Err(unexpected(&path)),
+        None => None,
     };
     while let Some(batch) = paths.next_batch()? {
         let of_batch = match &mut sizes {
@@ -89,20 +105,27 @@ fn read_sidecars(
     Ok(())
 }
 
-/// The reader of the column with this path, with its definition level; `None` if there is none, or if it has
-/// several values in a row.
+/// The reader of the column with this path, with its definition level; `None` if there is none.
 fn column_reader(
     group: &dyn RowGroupReader,
     path: &[&str],
 ) -> Result<Option<(ColumnReader, i16)>, ParquetError> {
     let schema = group.metadata().schema_descr_ptr();
     for (index, column) in schema.columns().iter().enumerate() {
-        if column.path().parts() == path && column.max_rep_level() == 0 {
+        if column.path().parts() == path {
+            if column.max_rep_level() > 0 {
+                return Err(unexpected(path));
+            }
             let reader = group.get_column_reader(index)?;
             return Ok(Some((reader, column.max_def_level())));
         }
     }
     Ok(None)
+}
+
+/// The column with this path is not what the protocol says: what is in it is not passed over.
+fn unexpected(path: &[&str]) -> ParquetError {
+    ParquetError::General(format!("the column {} has another type", path.join(".")))
 }
 
 /// A column with at most one value in a row.
@@ -151,13 +174,14 @@ impl<T: DataType> OptionalColumn<T> {
 struct TextColumn(OptionalColumn<ByteArrayType>);
 
 impl TextColumn {
-    /// Opens the column with this path; `None` if there is none, or if it has another type.
+    /// Opens the column with this path; `None` if there is none.
     fn open(group: &dyn RowGroupReader, path: &[&str]) -> Result<Option<Self>, ParquetError> {
         Ok(match column_reader(group, path)? {
             Some((ColumnReader::ByteArrayColumnReader(reader), definition)) => {
                 Some(Self(OptionalColumn::new(reader, definition)))
             }
-            Some(_) | None => None,
+            Some(_) => return Err(unexpected(path)),
+            None => None,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::checkpoint;
 use super::log_file::{LogFileContent, add_path, add_vector};
+use super::vector_path::vector_path;
 use super::{LoggedPath, uri_path};
 use crate::table_finding::TableFinding;
 use bytes::Bytes;
@@ -17,8 +18,6 @@ pub const LAST_CHECKPOINT: &str = "_last_checkpoint";
 
 /// The digits of a version in the name of a file.
 const VERSION_DIGITS: usize = 20;
-/// The characters of a UUID in the name of a deletion vector.
-const UUID_CHARACTERS: usize = 20;
 
 /// A checkpoint: its files by their names in the log, with their sizes. Several if it has parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,44 +262,15 @@ impl VectorDescriptor {
     }
 }
 
-/// The path of a file of deletion vectors below the table: an optional directory, and a UUID in Z85.
-fn vector_path(text: &str) -> Option<String> {
-    let at = text.len().checked_sub(UUID_CHARACTERS)?;
-    let (directory, uuid) = (text.get(..at)?, text.get(at..)?);
-    let bytes = z85_decoded(uuid)?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
-    let groups: Option<Vec<&str>> = groups.into_iter().map(|range| hex.get(range)).collect();
-    let name = format!("deletion_vector_{}.bin", groups?.join("-"));
-    match directory {
-        "" => Some(name),
-        directory => Some(format!("{directory}/{name}")),
-    }
-}
-
-/// Decodes Z85 (ZeroMQ RFC 32): five characters are four bytes.
-fn z85_decoded(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &str =
-        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-    let mut decoded = Vec::new();
-    for group in text.as_bytes().chunks(5) {
-        let mut value: u32 = 0;
-        for byte in group {
-            let digit = u32::try_from(DIGITS.find(char::from(*byte))?).ok()?;
-            value = value.checked_mul(85)?.checked_add(digit)?;
-        }
-        decoded.extend_from_slice(&value.to_be_bytes());
-    }
-    Some(decoded)
-}
-
 impl LogFileContent {
-    fn add_action(&mut self, action: &FileAction) {
+    fn add_action(&mut self, file: &str, action: &FileAction) -> Result<(), TableFinding> {
         add_path(&mut self.absolute, &action.path);
         if let Some(vector) = &action.deletion_vector {
             let (storage, path) = (&vector.storage_type, &vector.path_or_inline_dv);
-            add_vector(&mut self.absolute, storage, path);
+            add_vector(&mut self.absolute, storage, path)
+                .map_err(|problem| TableFinding::malformed(file, problem).at(&action.path))?;
         }
+        Ok(())
     }
 }
 
@@ -334,7 +304,7 @@ impl DeltaActions {
         for line in lines(path, bytes) {
             let line = line?;
             for action in [&line.add, &line.remove, &line.cdc].into_iter().flatten() {
-                content.add_action(action);
+                content.add_action(path, action)?;
             }
             if let Some(removed) = &line.remove {
                 self.live.remove(&key_of(removed));
@@ -391,7 +361,7 @@ pub fn read_checkpoint_file(path: &str, bytes: Vec<u8>) -> Result<LogFileContent
     for line in lines(path, &bytes) {
         let line = line?;
         for action in [&line.add, &line.remove].into_iter().flatten() {
-            content.add_action(action);
+            content.add_action(path, action)?;
         }
         if let Some(sidecar) = &line.sidecar {
             content.add_sidecar(&sidecar.path, sidecar.size_in_bytes);

@@ -1,5 +1,6 @@
 //! What one file of a Delta log names: absolute paths, and sidecars.
 
+use super::vector_path::vector_path;
 use super::{CountedPaths, LoggedPath, uri_path};
 
 /// What one file of a log names.
@@ -12,10 +13,30 @@ pub struct LogFileContent {
 }
 
 /// Adds the path of a deletion vector if it is absolute.
-pub(super) fn add_vector(absolute: &mut CountedPaths, storage_type: &str, path: &str) {
-    if storage_type == "p" {
-        absolute.add(path);
+///
+/// # Errors
+/// Where the vector is cannot be said: what is wrong.
+pub(super) fn add_vector(
+    absolute: &mut CountedPaths,
+    storage_type: &str,
+    path: &str,
+) -> Result<(), String> {
+    match storage_type {
+        "p" => absolute.add(path),
+        "i" => {}
+        "u" if vector_path(path).is_some() => {}
+        "u" => {
+            return Err(format!(
+                "a deletion vector has the path {path:?}, which ends with no UUID in Z85"
+            ));
+        }
+        other => {
+            return Err(format!(
+                "a deletion vector has the unknown storage type {other:?}"
+            ));
+        }
     }
+    Ok(())
 }
 
 /// Adds a path if it is absolute.
