@@ -1,7 +1,7 @@
 //! Parquet files of others: opened without panics, without reads outside the file, and without memory for lengths that
 //! the file only claims.
 
-mod page_headers;
+mod claims;
 
 use crate::table_finding::{TableFinding, TableFindingKind};
 use bytes::Bytes;
@@ -48,13 +48,17 @@ pub(crate) fn open(path: &str, bytes: Bytes) -> Result<SerializedFileReader<Byte
     }
     let not_parquet =
         |e: ParquetError| TableFinding::malformed(path, format!("it is no Parquet file: {e}"));
+    let damaged =
+        |problem: &str| TableFinding::malformed(path, format!("it is damaged: {problem}"));
+    if bytes.ends_with(b"PAR1") {
+        claims::check_footer(&bytes).map_err(damaged)?;
+    }
     let reader = SerializedFileReader::new(bytes.clone()).map_err(not_parquet)?;
     if !has_valid_chunks(reader.metadata(), bytes.len()) {
         let problem = "a column chunk lies outside the Parquet file";
         return Err(TableFinding::malformed(path, problem));
     }
-    check_claims(reader.metadata(), &bytes)
-        .map_err(|problem| TableFinding::malformed(path, format!("it is damaged: {problem}")))?;
+    check_claims(reader.metadata(), &bytes).map_err(damaged)?;
     Ok(reader)
 }
 
@@ -76,7 +80,7 @@ fn check_claims(metadata: &ParquetMetaData, bytes: &[u8]) -> Result<(), &'static
             let end = start.saturating_add(length);
             // A dictionary has values of its own, at most as many as the column.
             let values = chunk.num_values().saturating_mul(2);
-            page_headers::check_pages(bytes, start..end, values)?;
+            claims::check_pages(bytes, start..end, values)?;
         }
     }
     Ok(())

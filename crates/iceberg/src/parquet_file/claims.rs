@@ -1,8 +1,11 @@
-//! Reads the page headers of a column chunk before the Parquet library does, which reserves memory for the lengths
-//! in them before it looks whether the file has so many bytes (Thrift compact protocol; `parquet.thrift`).
+//! Reads what the footer and the page headers of a file claim before the Parquet library does, which reserves memory for
+//! numbers in them before it looks whether the file has so many bytes, and follows a schema however deep it is (Thrift
+//! compact protocol; `parquet.thrift`).
 
 /// Structures nest at most this deep.
-const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 24;
+/// Fields of a schema nest at most this deep.
+const MAX_SCHEMA_DEPTH: usize = 100;
 /// The largest page, decompressed, that is read. Writers begin a new page after 1 MiB.
 const MAX_PAGE_BYTES: i64 = 256 << 20;
 
@@ -24,6 +27,66 @@ impl PageHeader {
             [5 | 7 | 8, 1] => self.values = self.values.max(number),
             _ => {}
         }
+    }
+}
+
+/// What the schema in a footer claims: a list of fields, in which each is followed by its children.
+#[derive(Debug, Default)]
+struct SchemaClaims {
+    children_of_next: i64,
+    all_children: i64,
+    /// The children that are still to come, of each field that the next one lies in.
+    open: Vec<i64>,
+    is_too_deep: bool,
+}
+
+impl SchemaClaims {
+    fn record(&mut self, fields: &[i16], number: i64) {
+        match fields {
+            [2, ITEM, 5] => self.children_of_next = number,
+            [2, ITEM] => self.end_field(),
+            _ => {}
+        }
+    }
+
+    fn end_field(&mut self) {
+        let children = std::mem::take(&mut self.children_of_next);
+        self.all_children = self.all_children.saturating_add(children.max(0));
+        if let Some(siblings) = self.open.last_mut() {
+            *siblings -= 1;
+        }
+        if children > 0 {
+            self.open.push(children);
+        }
+        self.is_too_deep |= self.open.len() > MAX_SCHEMA_DEPTH;
+        while self.open.last().is_some_and(|siblings| *siblings <= 0) {
+            self.open.pop();
+        }
+    }
+}
+
+/// Looks at the schema in the footer of a file.
+///
+/// # Errors
+/// The footer is damaged, or its fields claim more children than it has bytes, or nest too deep.
+pub(super) fn check_footer(file: &[u8]) -> Result<(), &'static str> {
+    let (rest, _) = file.split_last_chunk::<4>().ok_or(CUT)?;
+    let (rest, length) = rest.split_last_chunk::<4>().ok_or(CUT)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let start = rest.len().checked_sub(length).ok_or(CUT)?;
+    let mut claims = SchemaClaims::default();
+    let mut walk = Walk {
+        bytes: rest,
+        position: start,
+        fields: Vec::new(),
+    };
+    walk.structure(&mut |fields, number| claims.record(fields, number))?;
+    if claims.is_too_deep {
+        return Err("its schema nests too deep");
+    }
+    match usize::try_from(claims.all_children) {
+        Ok(children) if children <= length => Ok(()),
+        Ok(_) | Err(_) => Err("its schema claims more fields than it has"),
     }
 }
 
@@ -73,7 +136,7 @@ struct Walk<'a> {
 
 /// In place of the id of a field: an item of a list or a map.
 const ITEM: i16 = -1;
-const CUT: &str = "a page header is cut off";
+const CUT: &str = "its footer or a page header is cut off";
 
 impl Walk<'_> {
     fn byte(&mut self) -> Result<u8, &'static str> {
@@ -106,7 +169,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Calls `visit` with each number of a structure.
+    /// Calls `visit` with each number of a structure, and with the number of each item of a list behind it.
     fn structure(&mut self, visit: &mut dyn FnMut(&[i16], i64)) -> Result<(), &'static str> {
         if self.fields.len() > MAX_DEPTH {
             return Err("a structure nests too deep");
@@ -182,10 +245,11 @@ impl Walk<'_> {
             return Err("a structure nests too deep");
         }
         self.fields.push(ITEM);
-        for _ in 0..count {
+        for number in 0..count {
             for kind in kinds {
                 self.value(*kind, visit)?;
             }
+            visit(&self.fields, i64::try_from(number).unwrap_or(i64::MAX));
         }
         self.fields.pop();
         Ok(())
@@ -236,5 +300,32 @@ mod tests {
         // A list of which no item takes a byte, and lists in lists.
         assert!(checked(vec![0x19, 0xfc, 0xff, 0xff, 0xff, 0x7f], 40, 3).is_err());
         assert!(checked(vec![0x19; 200], 0, 3).is_err());
+    }
+
+    /// A footer with a schema of fields that have so many children.
+    fn footer(children: &[u8]) -> Vec<u8> {
+        // The field 2: a list of structures, each with the field 5, a number of 32 bits.
+        let mut bytes = vec![0x29, 0xfc];
+        let count = u8::try_from(children.len()).unwrap();
+        assert!(count < 0x80);
+        bytes.push(count);
+        for children in children {
+            bytes.extend([0x55, children << 1, 0]);
+        }
+        bytes.push(0);
+        let length = u32::try_from(bytes.len()).unwrap();
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(b"PAR1");
+        bytes
+    }
+
+    #[test]
+    fn a_schema_claims_no_more_than_it_has_and_is_no_tower() {
+        assert_eq!(check_footer(&footer(&[2, 1, 0, 0])), Ok(()));
+        assert_eq!(check_footer(&footer(&[1; 90])), Ok(()));
+        assert!(check_footer(&footer(&[60, 0])).is_err());
+        assert!(check_footer(&footer(&[1; 110])).is_err());
+        assert!(check_footer(b"PAR1").is_err());
+        assert!(check_footer(b"\xff\xff\xff\xffPAR1").is_err());
     }
 }
