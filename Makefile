@@ -15,6 +15,8 @@ LIVE_OPTIONS = $(if $(EXPECT_ACCOUNT),--expect-account $(EXPECT_ACCOUNT)) $(if $
     $(if $(WAIT_MINUTES),--wait-minutes $(WAIT_MINUTES)) $(if $(ONLY),--only $(ONLY))
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= -1
+FUZZ_TARGETS ?= events policy names ledger_keys ledger_items sandbox_http iceberg_metadata iceberg_manifest puffin \
+    position_deletes delta_log delta_checkpoint hudi_timeline
 # Coverage counters for libFuzzer that need no nightly compiler.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -64,8 +66,8 @@ explore: ## Runs the property tests with random seeds (PROPTEST_CASES=100000 set
 	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test integration -- --nocapture \
 	    failure_sets:: properties:: excess_access:: service_answers::
 
-fuzz: ## Fuzzes parsers, names, the ledger's items and the sandbox (FUZZ_SECONDS=60 each, or FUZZ_RUNS=... FUZZ_SECONDS=0)
-	@for target in events policy names ledger_keys ledger_items sandbox_http; do \
+fuzz: ## Fuzzes parsers, names, the ledger's items, files of tables and the sandbox (FUZZ_SECONDS=60 each, or FUZZ_RUNS=... FUZZ_SECONDS=0)
+	@for target in $(FUZZ_TARGETS); do \
 	    mkdir -p target/fuzz/corpus/$$target && \
 	    RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --quiet --release --locked --target-dir target/fuzz \
 	        --target $$(rustc -vV | sed -n 's/^host: //p') \
