@@ -71,8 +71,8 @@ fn lines_about(
     };
     let at_least = if readers.has_more { "at least " } else { "" };
     let mut lines = vec![format!(
-        "Readers {still}{region}: {at_least}{} by {} since {since}, the last at {last}.",
-        counted(total, "request for data"),
+        "Readers {still}{region}: {at_least}{} for data by {} since {since}, the last at {last}.",
+        counted(total, "request"),
         counted(readers.requests.len(), "principal"),
     )];
     if is_former {
