@@ -48,12 +48,14 @@ grep -rnE 'ApprovedPlan \{' crates --include='*.rs' |
     grep -vE 'crates/core/src/audit.rs|impl ApprovedPlan|struct ApprovedPlan' &&
     fail "an ApprovedPlan is made outside the audit"
 # So is the audit of the query tools: it shares the types of the inputs and of the plan with the planner.
-grep -rnE 'mapping|sql_text|map_to_standby|rewrite_locations|plan_query' crates/core/src/query/audit.rs \
+grep -rnE 'mapping|sql_text|map_to_standby|rewrite_locations|plan_query|schema_statements' crates/core/src/query/audit.rs \
     crates/core/src/query/audit --include='*.rs' |
     grep -vE ':[0-9]+:\s*//|/tests.rs:' && fail "the audit of the query tools shares code with their plan"
 grep -rnE 'ApprovedQueryPlan \{' crates --include='*.rs' |
     grep -vE 'crates/core/src/query/audit.rs|impl ApprovedQueryPlan|struct ApprovedQueryPlan' &&
     fail "an ApprovedQueryPlan is made outside the audit"
+grep -rnE 'ApprovedStatement \{' crates --include='*.rs' |
+    grep -vE 'crates/core/src/query/audit/statement.rs' && fail "an ApprovedStatement is made outside the audit"
 
 # Only one file reads AWS's error codes. The scenario scripts name them, to inject errors.
 grep -rnE '"[A-Za-z]+(Exception|Fault)"' crates/aws/src crates/engine/src crates/lambda/src \

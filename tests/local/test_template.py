@@ -370,6 +370,38 @@ def test_the_roles_of_crawlers_are_passed_to_glue_by_the_resync_alone():
     assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "glue.amazonaws.com"}}
 
 
+def test_statements_run_in_the_warehouses_that_the_stack_names_by_the_resync_alone():
+    for name in ("WarehouseArns", "WarehouseSecretArns"):
+        assert TEMPLATE["Parameters"][name]["Default"] == ""
+    policy = RESOURCES["WarehousePolicy"]
+    assert policy["Condition"] == "HasWarehouses"
+    assert policy["Properties"]["Roles"] == [{"Ref": "ResyncRole"}]
+    found = {}
+    for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+        condition, statement = (statement["Fn::If"][0], statement["Fn::If"][1]) if "Fn::If" in statement \
+            else (None, statement)
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            found[action] = (condition, statement)
+    code = (ROOT / "crates/aws/src/redshift_data.rs").read_text().split("#[cfg(test)]")[0]
+    calls = re.findall(r"\.(?:reader|writer)\s*\.([a-z_]+)\(\)", code)
+    called = {"redshift-data:" + "".join(word.capitalize() for word in call.split("_")) for call in calls}
+    logins = {"redshift:GetClusterCredentials", "redshift:GetClusterCredentialsWithIAM",
+              "redshift-serverless:GetCredentials"}
+    assert len(called) == 4 and set(found) == called | logins | {"secretsmanager:GetSecretValue"}
+    for action in logins | {"redshift-data:ExecuteStatement"}:
+        assert found[action][1]["Resource"] == {"Ref": "WarehouseArns"}, action
+    for action in called - {"redshift-data:ExecuteStatement"}:
+        condition = found[action][1]["Condition"]["StringEquals"]
+        assert condition["redshift-data:statement-owner-iam-userid"] == "${aws:userid}", action
+    condition, statement = found["secretsmanager:GetSecretValue"]
+    assert condition == "HasWarehouseSecrets" and statement["Resource"] == {"Ref": "WarehouseSecretArns"}
+    # Statements are all that is done there: nothing of a warehouse itself is changed.
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            assert not any(action.startswith("redshift") for action in allowed_actions(name)), name
+
+
 def test_queues_suit_the_functions_that_read_them():
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":

@@ -27,13 +27,14 @@ pub(crate) enum Service {
     Athena,
     S3Control,
     Ssm,
+    RedshiftData,
 }
 
 /// One counter for each service, in the order of [`Service`].
-static CALL_COUNTS: [AtomicU64; 14] = [const { AtomicU64::new(0) }; 14];
+static CALL_COUNTS: [AtomicU64; 15] = [const { AtomicU64::new(0) }; 15];
 
 impl Service {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Glue,
         Self::LakeFormation,
         Self::DynamoDb,
@@ -48,6 +49,7 @@ impl Service {
         Self::Athena,
         Self::S3Control,
         Self::Ssm,
+        Self::RedshiftData,
     ];
 
     fn as_str(self) -> &'static str {
@@ -66,6 +68,7 @@ impl Service {
             Self::Athena => "athena",
             Self::S3Control => "s3control",
             Self::Ssm => "ssm",
+            Self::RedshiftData => "redshift-data",
         }
     }
 
@@ -81,7 +84,7 @@ impl Service {
 }
 
 /// One counter of refused calls for each service, in the order of [`Service`].
-static THROTTLED_COUNTS: [AtomicU64; 14] = [const { AtomicU64::new(0) }; 14];
+static THROTTLED_COUNTS: [AtomicU64; 15] = [const { AtomicU64::new(0) }; 15];
 
 /// Counts a call that the service refused because there were too many.
 pub(crate) fn count_throttled(service: Service) {

@@ -244,6 +244,11 @@ fn classify_code(call: &str, code: &str, message: &str) -> CallErrorKind {
         "ResourceNumberLimitExceededException" if message.contains("simultaneously") => {
             CallErrorKind::NotPropagated
         }
+        // Of the Redshift Data API.
+        "ActiveStatementsExceededException"
+        | "ActiveSessionsExceededException"
+        | "ActiveWaitingRequestsExceededException" => CallErrorKind::Contended,
+        "DatabaseConnectionException" | "QueryTimeoutException" => CallErrorKind::Unavailable,
         "ConcurrentModificationException"
         | "ConflictException"
         | CONDITION_FAILED

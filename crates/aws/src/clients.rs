@@ -130,6 +130,13 @@ impl Clients {
         LAKE_FORMATION_TIMEOUTS
     );
     limited_client!(athena, aws_sdk_athena, Athena, TIMEOUTS);
+    limited_client!(
+        redshift_data_writer,
+        aws_sdk_redshiftdata,
+        RedshiftData,
+        TIMEOUTS
+    );
+    client!(redshift_data_reader, aws_sdk_redshiftdata, RedshiftData);
     client!(dynamodb, aws_sdk_dynamodb, DynamoDb);
 
     /// A client of DynamoDB whose calls end after `limit`, repetitions included.

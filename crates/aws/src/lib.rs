@@ -35,6 +35,7 @@ mod messaging;
 mod pages;
 pub mod permission_convert;
 mod query_tools;
+mod redshift_data;
 mod region;
 mod role_queries;
 mod s3_canaries;

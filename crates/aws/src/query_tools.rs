@@ -1,12 +1,15 @@
-//! Implements the ports of the query tools of a Region: the calls of Athena here, those of Glue in `glue_tools`.
+//! Implements the ports of the query tools of a Region: the calls of Athena here, those of Glue in `glue_tools`, those of
+//! Redshift in `redshift_data`.
 
 mod convert;
 mod read;
+mod warehouses;
 mod write;
 
 use crate::call_error;
 use crate::clients::Clients;
 use crate::glue_tools::GlueTools;
+use crate::redshift_data::RedshiftData;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -26,6 +29,7 @@ pub struct QueryToolsRegion {
     account: String,
     athena: aws_sdk_athena::Client,
     glue_tools: GlueTools,
+    redshift_data: RedshiftData,
 }
 
 impl QueryToolsRegion {
@@ -39,6 +43,7 @@ impl QueryToolsRegion {
             account: account.to_owned(),
             athena: clients.athena(),
             glue_tools: GlueTools::new(clients.region(), clients.glue()),
+            redshift_data: RedshiftData::new(clients),
         }
     }
 
@@ -60,7 +65,8 @@ impl QueryToolsRegion {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::Crawler
-            | QueryKind::Trigger => return None,
+            | QueryKind::Trigger
+            | QueryKind::ExternalSchema => return None,
         };
         let Self {
             partition,

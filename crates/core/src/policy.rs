@@ -26,12 +26,14 @@ mod parser;
 mod pattern;
 mod query;
 mod scan_interval;
+mod warehouse;
 
 pub use draft::{DraftInputs, DraftWorkGroup, DraftWorkGroups, PolicyDraft, draft};
 pub use parser::FORMAT;
 pub use pattern::Patterns;
 pub use query::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
 pub use scan_interval::{ScanInterval, ScanWindow};
+pub use warehouse::{Warehouse, WarehouseEndpoint, WarehouseLogin, WarehouseSite};
 
 use crate::grant::PrincipalPatterns;
 use crate::location::LocationMap;

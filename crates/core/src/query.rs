@@ -1,6 +1,6 @@
 //! The query tools of a Region: what analysts work with besides the catalog. They are objects of Athena
-//! (workgroups, saved queries, prepared statements and data catalogs) and of Glue (classifiers, crawlers and
-//! triggers).
+//! (workgroups, saved queries, prepared statements and data catalogs), of Glue (classifiers, crawlers and
+//! triggers), and of Redshift (external schemas).
 //!
 //! The domain goes the way of the catalog (observe, plan, audit, apply, observe again) with its own, smaller
 //! rooms, because its objects are few and give nobody access to data:
@@ -10,9 +10,10 @@
 //! ```
 //!
 //! An object is its AWS fields as JSON ([`QueryObject`]). What a field means (a place in S3, a KMS key, the
-//! text of a query, fixed at creation ...) stands in one table for each kind, [`KindRules`]. A further kind,
-//! such as an external schema of Redshift, is a variant of [`QueryKind`], its table, and an
-//! adapter; planner, comparison and ledger rows stay as they are.
+//! text of a query, fixed at creation ...) stands in one table for each kind, [`KindRules`]. A further kind
+//! is a variant of [`QueryKind`], its table, and an adapter; planner, comparison and ledger rows stay as they are.
+//! External schemas are read and written by statements: [`schema_statements`] makes them, and only what
+//! [`audit_statement`] approves is sent.
 //!
 //! # Invariants
 //!
@@ -27,6 +28,7 @@
 //!   unmapped locations. Texts are changed only in literals of clauses that are known to hold a location.
 
 mod audit;
+mod external_schema;
 mod glue_tools;
 mod mapping;
 mod object;
@@ -37,7 +39,13 @@ mod snapshot;
 mod sql_text;
 mod text;
 
-pub use audit::{ApprovedQueryPlan, QueryDeletionBudget, QueryRejection, audit_query};
+pub use audit::{
+    ApprovedQueryPlan, ApprovedStatement, QueryDeletionBudget, QueryRejection, StatementBounds,
+    StatementRefusal, audit_query, audit_statement,
+};
+pub use external_schema::{
+    IncompleteSchemas, WarehouseQuery, WarehouseRow, read_external_schemas, schema_statements,
+};
 pub use glue_tools::UnreplicatedKind;
 pub use mapping::{MappedObject, map_to_standby};
 pub use object::{Fields, ObjectKey, QueryObject};

@@ -14,6 +14,7 @@ mod page_tokens;
 mod query;
 pub(crate) mod region_calls;
 mod stats;
+mod warehouses;
 
 pub use canaries::CanaryBuckets;
 pub use clock::Clock;
@@ -27,8 +28,9 @@ pub use messaging::{AddressParameter, AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, EventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use page_tokens::PageTokens;
-pub use query::{ReadQueryRegion, WakeTools, WriteQueryRegion};
+pub use query::{ReadQueryRegion, WakeTools, WriteQueryRegion, external_schema_call};
 pub use stats::{StatCounters, StatsStore};
+pub use warehouses::{ReadWarehouses, StatementDescription, StatementStatus, WriteWarehouses};
 
 use std::collections::BTreeMap;
 use twinlake_core::catalog::{

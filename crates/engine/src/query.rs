@@ -6,6 +6,7 @@
 //! data, and everything is read in one pass.
 
 mod apply;
+mod external_schemas;
 mod fenced;
 mod handover;
 mod ledger;
@@ -24,6 +25,7 @@ pub use twinlake_core::query::QUERY_SUBJECT;
 
 use crate::ports::{Clock, DocumentStore, ReadQueryRegion, WriteQueryRegion};
 use apply::apply;
+use external_schemas::WarehouseRegion;
 use ledger::QueryLedger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -270,8 +272,8 @@ where
 {
     let query = context.policy.1;
     let (primary, standby) = futures_util::future::join(
-        observe::observe(context.primary, query, true),
-        observe::observe(context.standby, query, false),
+        observe::observe(context.primary, (query, context.epoch.primary()), true),
+        observe::observe(context.standby, (query, context.epoch.standby()), false),
     )
     .await;
     let mut round = Round {
@@ -280,20 +282,32 @@ where
         plan: QueryPlan::default(),
     };
     loop {
-        let plan = plan_query(&context.inputs(&round, rows, held));
-        let needs: Vec<ObjectKey> = plan
+        round.plan = plan_query(&context.inputs(&round, rows, held));
+        let needs: Vec<ObjectKey> = round
+            .plan
             .needs
             .iter()
             .filter(|key| !round.primary.objects.contains_key(*key))
             .cloned()
             .collect();
-        round.plan = plan;
-        if needs.is_empty() {
+        let canaries = std::mem::take(&mut round.plan.canaries);
+        if needs.is_empty() && canaries.is_empty() {
             return round;
         }
         for key in needs {
-            let result = context.primary.read(&key).await;
+            let site = (query, context.epoch.primary());
+            let result = match WarehouseRegion::of(context.primary, site, &key) {
+                Some(warehouse) => warehouse.read(&key).await,
+                None => context.primary.read(&key).await,
+            };
             round.primary.record_read(&key, result);
+        }
+        for key in canaries {
+            let site = (query, context.epoch.standby());
+            if let Some(warehouse) = WarehouseRegion::of(context.standby, site, &key) {
+                let result = warehouse.canary(&key).await;
+                round.standby.canaries.insert(key, result);
+            }
         }
     }
 }

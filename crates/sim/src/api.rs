@@ -55,7 +55,12 @@ impl SimState {
             Some(answer) => answer,
             None => match self.lakeformation_call(caller, name, request) {
                 Some(answer) => answer,
-                None => Err(ApiError::invalid(format!("unknown operation {name}"))),
+                None => {
+                    let redshift = &mut self.region_mut(caller.region)?.redshift;
+                    redshift.call(name, request).unwrap_or_else(|| {
+                        Err(ApiError::invalid(format!("unknown operation {name}")))
+                    })
+                }
             },
         }
     }

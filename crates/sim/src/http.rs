@@ -1,6 +1,6 @@
 //! The simulator behind AWS's wire protocol.
 //!
-//! Glue uses awsJson1.1 (`POST /`, `X-Amz-Target: AWSGlue.GetTable`), Lake Formation restJson1
+//! Glue and the Redshift Data API use awsJson1.1 (`POST /`, `X-Amz-Target: AWSGlue.GetTable`), Lake Formation restJson1
 //! (`POST /GrantPermissions`). The Region is taken from the credential scope of the signature.
 //! Signatures are not verified: every request is accepted, so the server listens on 127.0.0.1 only.
 //!

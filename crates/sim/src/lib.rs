@@ -27,6 +27,7 @@ mod query_tools;
 mod quirk;
 mod quirk_answers;
 mod raw_state;
+mod redshift;
 mod state;
 mod table_files;
 
@@ -34,6 +35,7 @@ pub use answer_style::AnswerStyle;
 pub use error::ApiError;
 pub use glue::BulkSize;
 pub use query_tools::SimQueryTools;
+pub use redshift::{SimExternalSchema, SimRedshift, SimWarehouse, StatementFate};
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
 pub use ports::{

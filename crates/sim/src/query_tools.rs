@@ -1,16 +1,25 @@
 //! The query tools of one Region in memory: Athena's workgroups, data catalogs, saved queries and prepared
-//! statements, and Glue's classifiers, crawlers and triggers.
+//! statements, Glue's classifiers, crawlers and triggers, and Redshift's warehouses.
 //!
 //! As the service: `primary` and `AwsDataCatalog` exist always, ids of saved queries are the service's, a
 //! repeated creation with the same token makes nothing, and a workgroup that is not empty is not deleted
 //! without the recursive option. A crawler is created with the schedule that the call gives, a trigger is activated
 //! only by whoever starts it, and a crawler that runs is not updated.
 
+use crate::redshift::SimRedshift;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use twinlake_core::policy::{WarehouseEndpoint, WarehouseLogin, WarehouseSite};
+use twinlake_core::query::{
+    ApprovedStatement, ObjectKey, QueryKind, QueryObject, UnreplicatedKind, WarehouseQuery,
+    WarehouseRow,
+};
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
-use twinlake_engine::ports::{ReadQueryRegion, WakeTools, WriteQueryRegion};
+use twinlake_engine::ports::{
+    ReadQueryRegion, ReadWarehouses, StatementDescription, StatementStatus, WakeTools,
+    WriteQueryRegion, WriteWarehouses, external_schema_call,
+};
 
 /// Athena of one Region.
 #[derive(Debug)]
@@ -36,12 +45,15 @@ struct State {
     running: BTreeSet<ObjectKey>,
     /// Calls that fail, by their name, with the error and how often.
     failures: BTreeMap<String, (CallErrorKind, usize)>,
+    /// Calls that fail once, by their name, with the error and how many succeed before.
+    later_failures: BTreeMap<String, (CallErrorKind, usize)>,
     /// Calls that take effect although the answer is lost, by their name, and how often.
     lost_answers: BTreeMap<String, usize>,
     /// Objects that listings leave out, and that reads by name deny.
     hidden: BTreeSet<ObjectKey>,
     reads: usize,
     writes: Vec<String>,
+    redshift: SimRedshift,
 }
 
 impl SimQueryTools {
@@ -129,9 +141,20 @@ impl SimQueryTools {
         };
     }
 
+    /// Changes or looks at the warehouses of Redshift.
+    pub fn with_redshift<T>(&self, change: impl FnOnce(&mut SimRedshift) -> T) -> T {
+        change(&mut self.lock().redshift)
+    }
+
     /// Lets the next `times` calls of an operation fail.
     pub fn fail(&self, call: &str, kind: CallErrorKind, times: usize) {
         self.lock().failures.insert(call.to_owned(), (kind, times));
+    }
+
+    /// Lets one call of an operation fail, after `successes` others.
+    pub fn fail_after(&self, call: &str, kind: CallErrorKind, successes: usize) {
+        let failures = &mut self.lock().later_failures;
+        failures.insert(call.to_owned(), (kind, successes));
     }
 
     /// Lets the next `times` calls of an operation take effect, and loses the answer.
@@ -166,6 +189,16 @@ impl SimQueryTools {
 
     /// Fails a call if a test wants it to.
     fn check(&self, state: &mut State, call: &str) -> Result<(), CallError> {
+        if let Some((kind, successes)) = state.later_failures.get_mut(call) {
+            match successes.checked_sub(1) {
+                Some(left) => *successes = left,
+                None => {
+                    let kind = *kind;
+                    state.later_failures.remove(call);
+                    return Err(self.error(kind, call, "injected"));
+                }
+            }
+        }
         let Some((kind, times)) = state.failures.get_mut(call).filter(|(_, times)| *times > 0)
         else {
             return Ok(());
@@ -228,6 +261,7 @@ fn call_of(action: &str, kind: QueryKind) -> String {
         QueryKind::Classifier => "Classifier",
         QueryKind::Crawler => "Crawler",
         QueryKind::Trigger => "Trigger",
+        QueryKind::ExternalSchema => "ExternalSchema",
     };
     format!("{action}{noun}")
 }
@@ -243,6 +277,9 @@ impl ReadQueryRegion for SimQueryTools {
         parent: Option<&str>,
         tags: bool,
     ) -> Result<Vec<(ObjectKey, Result<QueryObject, CallError>)>, CallError> {
+        if kind == QueryKind::ExternalSchema {
+            return Err(external_schema_call(&self.region));
+        }
         let mut state = self.lock();
         state.reads += 1;
         let call = call_of("List", kind);
@@ -280,6 +317,9 @@ impl ReadQueryRegion for SimQueryTools {
     }
 
     async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError> {
+        if key.kind == QueryKind::ExternalSchema {
+            return Err(external_schema_call(&self.region));
+        }
         let mut state = self.lock();
         state.reads += 1;
         let call = call_of("Get", key.kind);
@@ -312,8 +352,121 @@ impl ReadQueryRegion for SimQueryTools {
     }
 }
 
+impl SimQueryTools {
+    /// Runs an operation of the Redshift Data API.
+    fn redshift(&self, operation: &str, request: &Value) -> Result<Value, CallError> {
+        let mut state = self.lock();
+        self.check(&mut state, operation)?;
+        let answer = state.redshift.call(operation, request);
+        let answer = answer.unwrap_or_else(|| Ok(json!({})));
+        let answer = answer.map_err(|error| self.error(error.kind, operation, &error.message));
+        let answer = answer?;
+        self.answer(state, operation, answer)
+    }
+
+    fn submit(
+        &self,
+        warehouse: &WarehouseSite,
+        sql: &str,
+        more: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Result<String, CallError> {
+        let mut request = json!({"Sql": sql, "Database": warehouse.database});
+        let (endpoint, name) = match &warehouse.endpoint {
+            WarehouseEndpoint::Cluster(name) => ("ClusterIdentifier", name),
+            WarehouseEndpoint::Workgroup(name) => ("WorkgroupName", name),
+        };
+        let login = match &warehouse.login {
+            WarehouseLogin::IamIdentity => None,
+            WarehouseLogin::DbUser(user) => Some(("DbUser", user)),
+            WarehouseLogin::Secret(arn) => Some(("SecretArn", arn)),
+        };
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert(endpoint.to_owned(), name.clone().into());
+            fields.extend(login.map(|(key, value)| (key.to_owned(), value.clone().into())));
+            fields.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        }
+        let answer = self.redshift("ExecuteStatement", &request)?;
+        Ok(text_of(&answer, "Id").unwrap_or_default())
+    }
+}
+
+fn text_of(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+impl ReadWarehouses for SimQueryTools {
+    async fn submit_query(
+        &self,
+        warehouse: &WarehouseSite,
+        query: &WarehouseQuery,
+    ) -> Result<String, CallError> {
+        let parameters = query.parameters().into_iter();
+        let parameters: Vec<Value> = parameters
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        self.submit(warehouse, query.sql(), [("Parameters", parameters.into())])
+    }
+
+    async fn describe_statement(&self, id: &str) -> Result<StatementDescription, CallError> {
+        let answer = self.redshift("DescribeStatement", &json!({ "Id": id }))?;
+        let status = match text_of(&answer, "Status").as_deref() {
+            Some("PICKED") => StatementStatus::Picked,
+            Some("STARTED") => StatementStatus::Started,
+            Some("FINISHED") => StatementStatus::Finished,
+            Some("FAILED") => StatementStatus::Failed,
+            Some("ABORTED") => StatementStatus::Aborted,
+            Some(_) | None => StatementStatus::Submitted,
+        };
+        Ok(StatementDescription {
+            status,
+            error: text_of(&answer, "Error"),
+        })
+    }
+
+    async fn statement_rows(
+        &self,
+        id: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<WarehouseRow>, Option<String>), CallError> {
+        let request = json!({"Id": id, "NextToken": token});
+        let answer = self.redshift("GetStatementResult", &request)?;
+        let column = |field: &Value| {
+            let fields = field.as_object()?;
+            let (kind, value) = fields.iter().next()?;
+            match (kind.as_str(), value) {
+                ("isNull", _) => None,
+                (_, Value::String(text)) => Some(text.clone()),
+                (_, other) => Some(other.to_string()),
+            }
+        };
+        let records = answer.get("Records").and_then(Value::as_array);
+        let rows = records.into_iter().flatten().filter_map(Value::as_array);
+        let rows = rows.map(|row| row.iter().map(column).collect()).collect();
+        Ok((rows, text_of(&answer, "NextToken")))
+    }
+
+    async fn cancel_statement(&self, id: &str) -> Result<(), CallError> {
+        self.redshift("CancelStatement", &json!({ "Id": id }))
+            .map(drop)
+    }
+}
+
+impl WriteWarehouses for SimQueryTools {
+    async fn submit_statement(
+        &self,
+        warehouse: &WarehouseSite,
+        statement: &ApprovedStatement,
+        token: &str,
+    ) -> Result<String, CallError> {
+        self.submit(warehouse, statement.text(), [("ClientToken", token.into())])
+    }
+}
+
 impl WriteQueryRegion for SimQueryTools {
     async fn create(&self, object: &QueryObject, token: &str) -> Result<ObjectKey, CallError> {
+        if object.key.kind == QueryKind::ExternalSchema {
+            return Err(external_schema_call(&self.region));
+        }
         let call = call_of("Create", object.key.kind);
         let mut state = self.begin_write(&call, &object.key)?;
         let parent = object.key.parent_key();
@@ -364,7 +517,8 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => None,
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => None,
         };
         if let Some((name, value)) = kept.and_then(|name| Some((name, found.fields.get(name)?))) {
             let value = value.clone();
@@ -399,7 +553,8 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => {
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => {
                 return Err(self.error(CallErrorKind::Invalid, "Stop", "it cannot be stopped"));
             }
         };

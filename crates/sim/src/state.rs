@@ -124,6 +124,8 @@ pub(crate) struct RegionStore {
     pub connections: BTreeSet<String>,
     /// Classifiers, crawlers, triggers, jobs, workflows and security configurations, by kind and name, as read.
     pub tools: BTreeMap<(&'static str, String), Value>,
+    /// The warehouses of Redshift.
+    pub redshift: crate::redshift::SimRedshift,
     /// Tables that have a table optimizer.
     pub optimizers: BTreeSet<TableId>,
     /// The instance of Identity Center that Lake Formation is connected to.

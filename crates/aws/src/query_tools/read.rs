@@ -6,7 +6,7 @@ use crate::pages::all_pages;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 use twinlake_core::{CallError, CallErrorKind};
-use twinlake_engine::ports::ReadQueryRegion;
+use twinlake_engine::ports::{ReadQueryRegion, external_schema_call};
 
 /// A listed object, or why it could not be read.
 type Listed = (ObjectKey, Result<QueryObject, CallError>);
@@ -37,6 +37,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.classifiers().await,
             QueryKind::Crawler => self.glue_tools.crawlers().await,
             QueryKind::Trigger => self.glue_tools.triggers().await,
+            QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),
         }
     }
 
@@ -52,6 +53,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.classifier(&key.id).await,
             QueryKind::Crawler => self.glue_tools.crawler(&key.id).await,
             QueryKind::Trigger => self.glue_tools.trigger(&key.id).await,
+            QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),
         }
     }
 

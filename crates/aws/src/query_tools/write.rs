@@ -6,7 +6,7 @@ use aws_sdk_athena::types::{DataCatalogType, Tag, WorkGroupState};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::CallError;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
-use twinlake_engine::ports::WriteQueryRegion;
+use twinlake_engine::ports::{WriteQueryRegion, external_schema_call};
 
 fn owned(text: Option<&str>) -> Option<String> {
     text.map(str::to_owned)
@@ -68,6 +68,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.create_classifier(object).await?,
             QueryKind::Crawler => self.glue_tools.create_crawler(object).await?,
             QueryKind::Trigger => self.glue_tools.create_trigger(object).await?,
+            QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
         }
         Ok(key.clone())
     }
@@ -111,6 +112,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.update_classifier(desired).await?,
             QueryKind::Crawler => self.glue_tools.update_crawler(desired).await?,
             QueryKind::Trigger => self.glue_tools.update_trigger(desired).await?,
+            QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
         }
         Ok(())
     }
@@ -146,7 +148,8 @@ impl WriteQueryRegion for QueryToolsRegion {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => Ok(()),
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => Ok(()),
         }
     }
 
@@ -178,6 +181,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.delete_classifier(&key.id).await?,
             QueryKind::Crawler => self.glue_tools.delete_crawler(&key.id).await?,
             QueryKind::Trigger => self.glue_tools.delete_trigger(&key.id).await?,
+            QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Parses a policy document, with errors that name line and key.
 
+mod warehouses;
+
 use super::pattern::{Pattern, Patterns};
 use super::query::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
 use super::{
@@ -14,6 +16,7 @@ use crate::topology::{BySite, Site, SiteId, is_region_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
+use warehouses::RawWarehouse;
 
 /// The format of policy documents that this Twinlake reads.
 pub const FORMAT: u32 = 1;
@@ -72,6 +75,8 @@ struct RawQuery {
     result_location: Vec<Spanned<RawPair>>,
     #[serde(default)]
     kms_key: Vec<Spanned<RawPair>>,
+    #[serde(default)]
+    warehouse: Vec<Spanned<RawWarehouse>>,
 }
 
 #[derive(Deserialize)]
@@ -190,10 +195,14 @@ fn digest(policy: &Policy) -> String {
     match &policy.query {
         Some(query) => {
             let digest = catalog::digest(&(digest, query.digest_parts()));
-            match query.glue_tools {
-                // That of versions that did not know the key.
+            // Without one of these keys, that of versions that did not know it.
+            let digest = match query.glue_tools {
                 GlueToolsPolicy::Leave => digest,
                 GlueToolsPolicy::Copy => catalog::digest(&(digest, query.glue_tools)),
+            };
+            match query.warehouses.is_empty() {
+                true => digest,
+                false => catalog::digest(&(digest, "warehouses", &query.warehouses)),
             }
         }
         None => digest,
@@ -442,6 +451,7 @@ impl Source<'_> {
             kms_keys,
             tags: raw.tags,
             glue_tools: raw.glue_tools,
+            warehouses: warehouses::parse(&self.0, &raw.warehouse)?,
         })
     }
 

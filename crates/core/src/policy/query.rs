@@ -1,5 +1,6 @@
 //! The part of the policy about the query tools: the table `[query]`.
 
+use super::warehouse::Warehouse;
 use crate::location::LocationMap;
 use crate::topology::BySite;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub struct QueryPolicy {
     pub tags: AthenaTagsPolicy,
     /// Whether the tools of Glue are replicated.
     pub glue_tools: GlueToolsPolicy,
+    /// The warehouses whose external schemas are replicated.
+    pub warehouses: Vec<Warehouse>,
 }
 
 impl QueryPolicy {
@@ -52,7 +55,15 @@ impl QueryPolicy {
         })
     }
 
-    /// What the digest of the policy is made of, but for the tools of Glue.
+    /// The pair of warehouses with a name.
+    #[must_use]
+    pub fn warehouse(&self, name: &str) -> Option<&Warehouse> {
+        self.warehouses
+            .iter()
+            .find(|warehouse| warehouse.name == name)
+    }
+
+    /// What the digest of the policy is made of, but for the tools of Glue and the warehouses.
     pub(super) fn digest_parts(&self) -> impl Serialize + use<'_> {
         let pairs = self.result_locations.pairs().iter().map(|pair| {
             let BySite { a, b } = &pair.sites;

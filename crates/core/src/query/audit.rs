@@ -1,10 +1,14 @@
 //! Checks a plan of the domain before any of it is applied. It shares only data types and the table of the
 //! kinds with the planner; what may differ between the Regions it finds out by itself.
 
+mod external_schema;
 mod foreign_text;
 mod glue_tools;
+mod statement;
 #[cfg(test)]
 mod tests;
+
+pub use statement::{ApprovedStatement, StatementBounds, StatementRefusal, audit_statement};
 
 use super::object::{Fields, ObjectKey, QueryObject};
 use super::plan::{QueryInputs, QueryPlan, QueryStep};
@@ -246,7 +250,8 @@ impl Auditor<'_> {
                     | QueryKind::PreparedStatement
                     | QueryKind::Classifier
                     | QueryKind::Crawler
-                    | QueryKind::Trigger => false,
+                    | QueryKind::Trigger
+                    | QueryKind::ExternalSchema => false,
                 };
                 if is_service_made {
                     return refuse(
@@ -411,6 +416,7 @@ impl Auditor<'_> {
                 "it differs from the primary's in more than places, keys, functions, roles and catalogs",
             );
         }
+        self.check_external_schema(primary, object)?;
         match self.names.find(&object.comparable()) {
             Some(found) => refuse(
                 AuditRule::Altered,

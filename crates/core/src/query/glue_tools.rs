@@ -57,7 +57,8 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy) -> Vec<String> 
         | QueryKind::DataCatalog
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement
-        | QueryKind::Classifier => Vec::new(),
+        | QueryKind::Classifier
+        | QueryKind::ExternalSchema => Vec::new(),
     }
 }
 
@@ -176,7 +177,8 @@ impl References {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => {}
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => {}
         }
         found
     }

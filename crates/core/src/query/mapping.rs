@@ -1,5 +1,6 @@
 //! The object that the standby should have for one of the primary.
 
+use super::external_schema;
 use super::glue_tools;
 use super::object::{Fields, QueryObject};
 use super::rules::QueryKind;
@@ -38,7 +39,7 @@ pub fn map_to_standby(
         query: rules,
         epoch,
         holds: Vec::new(),
-        notes: Vec::new(),
+        notes: external_schema::notes(object),
     };
     let fields: Fields = object
         .fields
@@ -54,6 +55,8 @@ pub fn map_to_standby(
     if object.key.kind == QueryKind::DataCatalog {
         mapper.check_catalog_type(object);
     }
+    let mut unsupported = glue_tools::unsupported(object, policy);
+    unsupported.extend(external_schema::unsupported(object, policy, epoch));
     MappedObject {
         object: QueryObject {
             fields,
@@ -61,7 +64,7 @@ pub fn map_to_standby(
             ..object.clone()
         },
         holds: mapper.holds,
-        unsupported: glue_tools::unsupported(object, policy),
+        unsupported,
         notes: mapper.notes,
     }
 }
@@ -122,6 +125,8 @@ impl Mapper<'_> {
                 let mapped = self.policy.catalog(text, self.primary());
                 mapped.unwrap_or(text).to_owned()
             }
+            FieldUse::CatalogRegion => self.catalog_region(path, text),
+            FieldUse::Roles | FieldUse::FixedRoles => self.roles(path, text),
             FieldUse::QueryText => self.query_text(text),
         }
     }
@@ -199,6 +204,34 @@ impl Mapper<'_> {
         let mapped = pair.and_then(|pair| Arn::parse(pair.get(from.other())));
         let mapped = mapped.and_then(|arn| arn.resource.strip_prefix("role/"));
         mapped.unwrap_or(text).to_owned()
+    }
+
+    fn catalog_region(&mut self, path: &str, text: &str) -> String {
+        let primary = &self.policy.primary(self.epoch).region;
+        if text == primary {
+            return self.policy.standby(self.epoch).region.clone();
+        }
+        self.holds
+            .push(format!("{path}: {text} is not the Region {primary}"));
+        text.to_owned()
+    }
+
+    /// Each of several roles, of which one assumes the next.
+    fn roles(&mut self, path: &str, text: &str) -> String {
+        if text == "SESSION" || text.eq_ignore_ascii_case("default") {
+            return text.to_owned();
+        }
+        let mut mapped = Vec::new();
+        for role in text.split(',') {
+            let is_role = Arn::parse(role)
+                .is_some_and(|arn| arn.service == "iam" && arn.resource.starts_with("role/"));
+            if !is_role {
+                self.holds
+                    .push(format!("{path}: {role} is no ARN of an IAM role"));
+            }
+            mapped.push(self.text(FieldUse::Role, path, role));
+        }
+        mapped.join(",")
     }
 
     fn kms_key(&mut self, path: &str, text: &str) -> String {

@@ -16,7 +16,7 @@ const MIN_BYTES_SCANNED_CUTOFF: u64 = 10_000_000;
 pub struct ObjectKey {
     /// The kind.
     pub kind: QueryKind,
-    /// The workgroup that the object is in, if its kind has one.
+    /// The workgroup that the object is in, or the pair of warehouses, if its kind has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// The name; of a saved query the id that Athena gave it, which differs between the Regions.
@@ -34,16 +34,16 @@ impl ObjectKey {
         }
     }
 
-    /// The key of an object in a workgroup.
+    /// The key of an object in a workgroup or in a pair of warehouses.
     #[must_use]
-    pub fn within(kind: QueryKind, workgroup: &str, id: &str) -> Self {
+    pub fn within(kind: QueryKind, parent: &str, id: &str) -> Self {
         Self {
-            parent: Some(workgroup.to_owned()),
+            parent: Some(parent.to_owned()),
             ..Self::new(kind, id)
         }
     }
 
-    /// Whether the policy includes the object: by its workgroup, or with all tools of Glue.
+    /// Whether the policy includes the object: by its workgroup or warehouse, or with all tools of Glue.
     #[must_use]
     pub fn is_covered(&self, query: &QueryPolicy) -> bool {
         match (self.kind, &self.parent) {
@@ -57,6 +57,8 @@ impl ObjectKey {
             (QueryKind::Classifier | QueryKind::Crawler | QueryKind::Trigger, _) => {
                 query.glue_tools == GlueToolsPolicy::Copy
             }
+            (QueryKind::ExternalSchema, Some(parent)) => query.warehouse(parent).is_some(),
+            (QueryKind::ExternalSchema, None) => false,
         }
     }
 
@@ -64,7 +66,16 @@ impl ObjectKey {
     #[must_use]
     pub fn parent_key(&self) -> Option<Self> {
         let parent = self.parent.as_deref()?;
-        Some(Self::new(QueryKind::WorkGroup, parent))
+        match self.kind {
+            QueryKind::ExternalSchema => None,
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier
+            | QueryKind::Crawler
+            | QueryKind::Trigger => Some(Self::new(QueryKind::WorkGroup, parent)),
+        }
     }
 }
 
@@ -72,7 +83,7 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.id)?;
         match &self.parent {
-            Some(parent) => write!(f, " of workgroup {parent}"),
+            Some(parent) => write!(f, " of {} {parent}", self.kind.parent_noun()),
             None => Ok(()),
         }
     }
@@ -89,7 +100,8 @@ pub struct QueryObject {
     /// Its fields without name, parent, times and what [`Fields`] of a read have in excess of a write, in
     /// normal form ([`QueryObject::normalized`]).
     pub fields: Fields,
-    /// When it was created, if the service says so.
+    /// When it was created, if the service says so; of an external schema its object id, which a later one of the
+    /// same name does not have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
     /// Its tags; `None` if they are not compared.
@@ -172,9 +184,16 @@ impl QueryObject {
     /// The object as the call that creates it makes it. `CreateWorkGroup` has no state, and enables: so a
     /// workgroup that has to be disabled is made without a place for results, with settings that override those
     /// of a query, and with the lowest limit of scanned data. The call that disables it sets what it should have.
+    /// An external schema is made without its grants and its owner: it gets them once it is recorded as Twinlake's.
     #[must_use]
     pub fn as_created(&self) -> Self {
         let mut created = self.clone();
+        if self.key.kind == QueryKind::ExternalSchema {
+            // It belongs to whoever creates it, and nobody else may use it.
+            created.fields.remove("Owner");
+            created.fields.remove("Grants");
+            return created;
+        }
         if !self.is_disabled_workgroup() {
             return created;
         }
@@ -227,7 +246,8 @@ impl QueryObject {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => false,
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => false,
         }
     }
 
@@ -241,7 +261,8 @@ impl QueryObject {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => None,
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => None,
         }
     }
 
@@ -262,7 +283,8 @@ impl QueryObject {
                 | QueryKind::PreparedStatement
                 | QueryKind::Classifier
                 | QueryKind::Crawler
-                | QueryKind::Trigger,
+                | QueryKind::Trigger
+                | QueryKind::ExternalSchema,
                 _,
                 _,
             ) => self.key.to_string(),

@@ -1,6 +1,7 @@
 //! Plans the difference between the query tools of the two Regions.
 
 mod deletions;
+mod external_schemas;
 mod glue_tools;
 mod pairing;
 
@@ -168,6 +169,9 @@ pub struct QueryPlan {
     /// Objects of the primary to read by name before their absence counts; without them the plan is final.
     #[serde(skip)]
     pub needs: BTreeSet<ObjectKey>,
+    /// External schemas of the standby to query: each is what it should be, and no query has shown that it works.
+    #[serde(skip)]
+    pub canaries: BTreeSet<ObjectKey>,
     /// The digest of the policy that it was made with.
     pub policy_digest: String,
     /// The epoch that it was made in.
@@ -195,6 +199,7 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
     };
     planner.report_listings();
     planner.report_unreplicated();
+    planner.report_mounted_catalogs();
     planner.put_to_sleep();
     for (key, observation) in &inputs.primary.objects {
         if !key.is_covered(inputs.query) {
@@ -207,6 +212,7 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
         }
     }
     planner.deletions();
+    planner.canaries();
     for (kind, count) in &inputs.primary.counted {
         let detail = format!("{count} x {kind}");
         planner.find(FindingKind::Unsupported, (None, "Athena"), detail);
@@ -281,7 +287,7 @@ impl Planner<'_> {
                     continue;
                 };
                 let object = match parent {
-                    Some(parent) => format!("each {kind} of workgroup {parent}"),
+                    Some(parent) => format!("each {kind} of {} {parent}", kind.parent_noun()),
                     None => format!("each {kind}"),
                 };
                 let finding = failed_read(error);

@@ -21,11 +21,13 @@ pub enum QueryKind {
     Crawler,
     /// A trigger of Glue. It sleeps in the standby.
     Trigger,
+    /// An external schema of Redshift, in a database of a warehouse.
+    ExternalSchema,
 }
 
 impl QueryKind {
     /// Every kind: what others are in, or name, comes first.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 8] = [
         Self::WorkGroup,
         Self::DataCatalog,
         Self::NamedQuery,
@@ -33,6 +35,7 @@ impl QueryKind {
         Self::Classifier,
         Self::Crawler,
         Self::Trigger,
+        Self::ExternalSchema,
     ];
 
     /// The kinds of Glue.
@@ -55,6 +58,23 @@ impl QueryKind {
             Self::Classifier => "classifier",
             Self::Crawler => "crawler",
             Self::Trigger => "trigger",
+            Self::ExternalSchema => "external schema",
+        }
+    }
+}
+
+impl QueryKind {
+    /// What an object of the kind is in, if anything.
+    pub(super) const fn parent_noun(self) -> &'static str {
+        match self {
+            Self::ExternalSchema => "warehouse",
+            Self::WorkGroup
+            | Self::DataCatalog
+            | Self::NamedQuery
+            | Self::PreparedStatement
+            | Self::Classifier
+            | Self::Crawler
+            | Self::Trigger => "workgroup",
         }
     }
 }
@@ -86,6 +106,12 @@ pub enum FieldUse {
     Role,
     /// The id of a Glue catalog: mapped by `[[catalog]]`, else copied.
     CatalogId,
+    /// The Region whose catalog a schema reads: the primary's becomes the standby's. No call changes it.
+    CatalogRegion,
+    /// ARNs of IAM roles, with commas between them: each is mapped by `[[principal]]`, else copied.
+    Roles,
+    /// As [`FieldUse::Roles`], and no call changes it.
+    FixedRoles,
     /// The text of a query: only literals of known clauses are mapped.
     QueryText,
     /// Set at creation; no call changes it. A difference is reported.
@@ -101,6 +127,8 @@ pub enum ControlObject {
     Named(&'static str),
     /// The workgroup that the object is in, read by its name.
     Parent,
+    /// None: the listing itself says whether it shows everything, and fails if not.
+    Listing,
     /// Any other object of the kind: the service makes none, and no right hides single ones from a listing.
     Sibling,
 }
@@ -122,8 +150,8 @@ pub struct KindRules {
 }
 
 use FieldUse::{
-    Asleep, CatalogId, DataPlace, Fixed, FunctionArn, KmsKey, Place, QueryText, Reported, Role,
-    RoleName,
+    Asleep, CatalogId, CatalogRegion, DataPlace, Fixed, FixedRoles, FunctionArn, KmsKey, Place,
+    QueryText, Reported, Role, RoleName, Roles,
 };
 
 const WORK_GROUP: KindRules = KindRules {
@@ -242,13 +270,34 @@ const TRIGGER: KindRules = KindRules {
     never_unset: &[],
 };
 
+const EXTERNAL_SCHEMA: KindRules = KindRules {
+    fields: &[
+        ("Kind", Fixed),
+        ("Database", Fixed),
+        ("Region", CatalogRegion),
+        ("IamRole", Roles),
+        ("CatalogRole", FixedRoles),
+        // Only USAGE is granted.
+        ("OtherGrants", Reported),
+    ],
+    control: ControlObject::Listing,
+    id_by_service: false,
+    has_tags: false,
+    // An owner that is not the reading user is named; nobody gives a schema back to that user.
+    never_unset: &["Owner"],
+};
+
 impl QueryKind {
     /// Whether the service tells an object from a later one of the same name, by its id or the time of its creation.
     /// Any other is the one that a row pairs only as long as its content is.
     #[must_use]
     pub const fn has_identity(self) -> bool {
         match self {
-            Self::WorkGroup | Self::NamedQuery | Self::Classifier | Self::Crawler => true,
+            Self::WorkGroup
+            | Self::NamedQuery
+            | Self::Classifier
+            | Self::Crawler
+            | Self::ExternalSchema => true,
             Self::DataCatalog | Self::PreparedStatement | Self::Trigger => false,
         }
     }
@@ -264,6 +313,7 @@ impl KindRules {
             QueryKind::Classifier => &CLASSIFIER,
             QueryKind::Crawler => &CRAWLER,
             QueryKind::Trigger => &TRIGGER,
+            QueryKind::ExternalSchema => &EXTERNAL_SCHEMA,
         }
     }
 
@@ -291,7 +341,8 @@ impl KindRules {
 
     /// The paths of the fields that are set at creation.
     pub fn fixed_fields(&self) -> impl Iterator<Item = &'static str> {
-        self.with_use(FieldUse::Fixed)
+        let uses = [Fixed, CatalogRegion, FixedRoles];
+        uses.into_iter().flat_map(|wanted| self.with_use(wanted))
     }
 
     fn with_use(&self, wanted: FieldUse) -> impl Iterator<Item = &'static str> {

@@ -20,6 +20,8 @@ pub struct QuerySnapshot {
     pub counted: BTreeMap<String, usize>,
     /// The names of what is not replicated and may be named by tools of Glue, or why they are not known.
     pub unreplicated: BTreeMap<UnreplicatedKind, Result<BTreeSet<String>, CallError>>,
+    /// The external schemas that were queried, each with the error of its canary query.
+    pub canaries: BTreeMap<ObjectKey, Result<(), CallError>>,
 }
 
 impl QuerySnapshot {
@@ -68,6 +70,10 @@ impl QuerySnapshot {
                 self.present(&parent).is_some() || parent_is_gone
             }
             (ControlObject::Parent, None) => false,
+            (ControlObject::Listing, _) => {
+                let listing = (key.kind, key.parent.clone());
+                matches!(self.listings.get(&listing), Some(Ok(())))
+            }
             (ControlObject::Sibling, _) => {
                 let mut others = self.all_present();
                 others.any(|other| other.key.kind == key.kind && other.key != *key)

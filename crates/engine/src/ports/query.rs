@@ -1,11 +1,13 @@
 //! The query tools of a Region.
 
+use super::warehouses::{ReadWarehouses, WriteWarehouses};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::CallError;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use twinlake_core::{CallError, CallErrorKind};
 
-/// Reads the query tools of one Region; the kind of a key says which calls it stands for.
-pub trait ReadQueryRegion {
+/// Reads the query tools of one Region; the kind of a key says which calls it stands for. External schemas are read by
+/// statements, see [`ReadWarehouses`]: the calls here answer [`external_schema_call`] for their kind.
+pub trait ReadQueryRegion: ReadWarehouses {
     /// The Region, as in `us-east-1`.
     fn region(&self) -> &str;
 
@@ -48,8 +50,20 @@ pub trait ReadQueryRegion {
     ) -> Result<BTreeSet<String>, CallError>;
 }
 
+/// The answer of a call for objects with own calls, if it is asked for an external schema, which has none.
+#[must_use]
+pub fn external_schema_call(region: &str) -> CallError {
+    let message = "an external schema is read and written by statements";
+    CallError::new(
+        CallErrorKind::Unsupported,
+        "ExecuteStatement",
+        region,
+        message,
+    )
+}
+
 /// Writes the query tools of one Region.
-pub trait WriteQueryRegion: ReadQueryRegion {
+pub trait WriteQueryRegion: ReadQueryRegion + WriteWarehouses {
     /// Creates an object with its tags. A repeated call with the same `token` does not make a second one, if
     /// the service knows such tokens. Returns the key of the new object, with the id that the service gave.
     ///

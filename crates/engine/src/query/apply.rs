@@ -1,6 +1,7 @@
 //! Applies an approved plan.
 
 use super::QueryToolsContext;
+use super::external_schemas::WarehouseRegion;
 use super::ledger::QueryLedger;
 use crate::ports::{Clock, DocumentStore, WriteQueryRegion};
 use std::collections::BTreeSet;
@@ -80,26 +81,36 @@ where
     C: Clock,
 {
     let standby = context.standby;
+    let site = (context.policy.1, context.epoch.standby());
+    let warehouse = WarehouseRegion::of(standby, site, step.primary());
     let result = match step {
-        QueryStep::Create { primary, object } => {
-            // Only a repetition within this run has the token. A later run finds what was made by its content,
-            // and with a token of old it might get the id of a query that was deleted since.
-            let site = context.epoch.standby();
-            let token =
-                twinlake_core::catalog::digest(&(primary, site, object.digest(), context.run));
-            match standby.create(&object.as_created(), &token).await {
-                Ok(created) => {
-                    ledger
-                        .record_created(context, primary, (object, &created))
-                        .await?;
-                    disable(standby, object).await
-                }
-                Err(error) => Err(error),
+        QueryStep::Create { primary, object } => match warehouse {
+            Some(warehouse) => {
+                return create_schema(context, ledger, (&warehouse, primary, object)).await;
             }
-        }
+            None => {
+                // Only a repetition within this run has the token. A later run finds what was made by its content,
+                // and with a token of old it might get the id of a query that was deleted since.
+                let site = context.epoch.standby();
+                let token =
+                    twinlake_core::catalog::digest(&(primary, site, object.digest(), context.run));
+                match standby.create(&object.as_created(), &token).await {
+                    Ok(created) => {
+                        ledger
+                            .record_created(context, primary, (object, &created))
+                            .await?;
+                        disable(standby, object).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        },
         QueryStep::Update {
             current, object, ..
-        } => standby.update(current, object).await,
+        } => match warehouse {
+            Some(warehouse) => warehouse.update((current, object), context.run).await,
+            None => standby.update(current, object).await,
+        },
         QueryStep::SetTags {
             standby: key,
             set,
@@ -110,7 +121,7 @@ where
         QueryStep::Delete {
             primary,
             standby: key,
-        } => match standby.delete(key).await {
+        } => match delete(standby, (warehouse, context.run), key).await {
             Ok(()) => {
                 let run = (context.run, context.clock.now());
                 ledger.forget(primary, run).await?;
@@ -120,6 +131,38 @@ where
         },
     };
     Ok(result)
+}
+
+/// Creates an external schema, records that it is Twinlake's, and gives it its owner and grants.
+async fn create_schema<P, S, L, C>(
+    context: &QueryToolsContext<'_, P, S, L, C>,
+    ledger: &mut QueryLedger<'_, L>,
+    (warehouse, primary, object): (&WarehouseRegion<'_, S>, &ObjectKey, &QueryObject),
+) -> Result<Result<(), CallError>, CallError>
+where
+    S: WriteQueryRegion,
+    L: DocumentStore,
+    C: Clock,
+{
+    let created = match warehouse.create(object, context.run).await {
+        Ok(created) => created,
+        Err(error) => return Ok(Err(error)),
+    };
+    ledger
+        .record_created(context, primary, (object, &created.key))
+        .await?;
+    Ok(warehouse.update((&created, object), context.run).await)
+}
+
+async fn delete<S: WriteQueryRegion>(
+    standby: &S,
+    (warehouse, run): (Option<WarehouseRegion<'_, S>>, u64),
+    key: &ObjectKey,
+) -> Result<(), CallError> {
+    match warehouse {
+        Some(warehouse) => warehouse.delete(key, run).await,
+        None => standby.delete(key).await,
+    }
 }
 
 /// Disables a workgroup that was just created and should be disabled. If that fails, it is deleted again:

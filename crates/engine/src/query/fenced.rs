@@ -1,11 +1,17 @@
 //! The query tools of a Region to which a process writes only under the lease of its role.
 
-use crate::ports::{Clock, ReadQueryRegion, WriteQueryRegion};
+use crate::ports::{
+    Clock, ReadQueryRegion, ReadWarehouses, StatementDescription, WriteQueryRegion, WriteWarehouses,
+};
 use crate::write_fence::{EpochSource, WriteFence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use twinlake_core::CallError;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use twinlake_core::policy::WarehouseSite;
+use twinlake_core::query::{
+    ApprovedStatement, ObjectKey, QueryKind, QueryObject, UnreplicatedKind, WarehouseQuery,
+    WarehouseRow,
+};
 
 /// A Region whose calls that write ask a fence first. Reads ask nobody.
 #[derive(Debug)]
@@ -28,6 +34,49 @@ impl<R: ReadQueryRegion, L: EpochSource, C: Clock> FencedQueryRegion<R, L, C> {
             Some(fence) => fence.check(self.region.region()).await,
             None => Ok(()),
         }
+    }
+}
+
+impl<R: ReadWarehouses, L: EpochSource, C: Clock> ReadWarehouses for FencedQueryRegion<R, L, C> {
+    async fn submit_query(
+        &self,
+        warehouse: &WarehouseSite,
+        query: &WarehouseQuery,
+    ) -> Result<String, CallError> {
+        self.region.submit_query(warehouse, query).await
+    }
+
+    async fn describe_statement(&self, id: &str) -> Result<StatementDescription, CallError> {
+        self.region.describe_statement(id).await
+    }
+
+    async fn statement_rows(
+        &self,
+        id: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<WarehouseRow>, Option<String>), CallError> {
+        self.region.statement_rows(id, token).await
+    }
+
+    // It only takes back what this process has sent, so it asks no fence.
+    async fn cancel_statement(&self, id: &str) -> Result<(), CallError> {
+        self.region.cancel_statement(id).await
+    }
+}
+
+impl<R: ReadQueryRegion + WriteWarehouses, L: EpochSource, C: Clock> WriteWarehouses
+    for FencedQueryRegion<R, L, C>
+{
+    async fn submit_statement(
+        &self,
+        warehouse: &WarehouseSite,
+        statement: &ApprovedStatement,
+        token: &str,
+    ) -> Result<String, CallError> {
+        self.check().await?;
+        self.region
+            .submit_statement(warehouse, statement, token)
+            .await
     }
 }
 

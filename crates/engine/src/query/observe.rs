@@ -1,10 +1,12 @@
 //! Reads everything of the domain in one Region.
 
+use super::external_schemas::WarehouseRegion;
 use crate::ports::ReadQueryRegion;
 use futures_util::{StreamExt as _, stream};
 use twinlake_core::policy::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, QuerySnapshot, UnreplicatedKind};
 use twinlake_core::snapshot::Observation;
+use twinlake_core::topology::SiteId;
 use twinlake_core::{CallError, CallErrorKind};
 
 /// Workgroups of which the contents are listed at the same time: Athena's limits are a few calls a second.
@@ -15,7 +17,7 @@ type Listed = Result<Vec<(ObjectKey, Result<QueryObject, CallError>)>, CallError
 /// Reads the objects that the policy covers. Of the primary, what is only counted as well.
 pub(super) async fn observe(
     region: &impl ReadQueryRegion,
-    query: &QueryPolicy,
+    (query, site): (&QueryPolicy, SiteId),
     counts: bool,
 ) -> QuerySnapshot {
     let tags = query.tags == AthenaTagsPolicy::Copy;
@@ -49,6 +51,11 @@ pub(super) async fn observe(
     }
     if query.glue_tools == GlueToolsPolicy::Copy {
         observe_glue_tools(region, &mut snapshot).await;
+    }
+    for warehouse in &query.warehouses {
+        let listed = WarehouseRegion::new(region, warehouse, site).list().await;
+        let listing = (QueryKind::ExternalSchema, Some(warehouse.name.clone()));
+        record(&mut snapshot, listing, listed);
     }
     if counts {
         match region.unreplicated_counts().await {

@@ -126,8 +126,8 @@ fn masked_value(path: &str, value: &Value) -> Value {
         "Targets.HudiTargets.Paths",
         "LakeFormationConfiguration.AccountId",
     ];
-    // Roles are compared by themselves.
-    const MAPPED_WHOLE: [&str; 2] = ["Role", "CatalogId"];
+    // Roles and the Region of an external schema are compared by themselves.
+    const MAPPED_WHOLE: [&str; 5] = ["Role", "CatalogId", "Region", "IamRole", "CatalogRole"];
     match value {
         Value::String(_)
             if MAPPED.iter().any(|mapped| path.ends_with(mapped))

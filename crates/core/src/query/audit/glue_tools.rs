@@ -19,7 +19,8 @@ pub(super) fn runs(object: &QueryObject) -> bool {
         | QueryKind::DataCatalog
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement
-        | QueryKind::Classifier => false,
+        | QueryKind::Classifier
+        | QueryKind::ExternalSchema => false,
     }
 }
 
@@ -33,7 +34,8 @@ impl Auditor<'_> {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
-            | QueryKind::Classifier => return Ok(()),
+            | QueryKind::Classifier
+            | QueryKind::ExternalSchema => return Ok(()),
         };
         if let Some(name) = forbidden.iter().find(|name| object.field(name).is_some()) {
             return refuse(

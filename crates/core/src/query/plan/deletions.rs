@@ -141,7 +141,7 @@ impl Planner<'_> {
             .filter(|row| row.pairing.is_some())
             .filter_map(|row| row.key_in(site).filter(|key| is_paired(row, key)))
             .collect();
-        let is_inside = |key: &&ObjectKey| key.parent.as_deref() == Some(workgroup.id.as_str());
+        let is_inside = |key: &&ObjectKey| key.parent_key().as_ref() == Some(workgroup);
         let mut inside = standby.objects.keys().filter(is_inside);
         let unlisted = [QueryKind::NamedQuery, QueryKind::PreparedStatement]
             .into_iter()
