@@ -175,7 +175,10 @@ impl ArraySpan {
         item: &Range<usize>,
     ) -> Result<(i64, Range<usize>, bool), AvroError> {
         let mut cursor = cursor.at(item.start);
-        let [key, value] = schema.fields(self.items)? else {
+        let entered = cursor
+            .enter(schema, self.items)?
+            .ok_or("an item of a map is null")?;
+        let [key, value] = schema.fields(entered)? else {
             return Err("a record of key and value was expected");
         };
         let key = cursor.number(schema, key.type_id)?.ok_or("a key is null")?;
@@ -200,5 +203,32 @@ impl ArraySpan {
         put_block(&mut out, &items, false);
         out.push(0);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_optional_item_of_a_map_is_read_behind_the_index_of_its_branch() {
+        let schema = br#"{"type":"array","logicalType":"map","items":["null",{"type":"record","name":"p","fields":[
+            {"name":"key","type":"int"},{"name":"value","type":"bytes"}]}]}"#;
+        let schema = Schema::parse(schema).unwrap();
+        // One item of the second branch: key 7, value "ab".
+        let bytes = [2, 2, 14, 4, b'a', b'b', 0];
+        let mut cursor = Cursor::new(&bytes);
+        let span = cursor.array_span(&schema, schema.root()).unwrap().unwrap();
+        let read = |key| span.bytes_of(Cursor::new(&bytes), &schema, key);
+        assert_eq!(read(7), Ok(Some(&b"ab"[..])));
+        assert_eq!(read(1), Ok(None));
+        let changes = [(7, MapChange::Bytes(b"c".to_vec()))].into();
+        let changed = span.with_changes(Cursor::new(&bytes), &schema, &changes);
+        let changed = changed.unwrap().unwrap();
+        let read = span.bytes_of(Cursor::new(&changed), &schema, 7);
+        assert_eq!(read, Ok(Some(&b"c"[..])));
+        // The item of the first branch is null.
+        let null = [2, 0, 0];
+        assert!(span.bytes_of(Cursor::new(&null), &schema, 7).is_err());
     }
 }
