@@ -382,7 +382,7 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
     }
     if place.unknown_origin > 0 {
         lines.push(format!(
-            "  unknown: which Region wrote {} that both have",
+            "  unknown: which Region wrote {}",
             counted(place.unknown_origin, "version")
         ));
     }

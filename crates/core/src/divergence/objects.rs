@@ -129,8 +129,8 @@ pub struct PlaceDivergence {
     /// A digest of all keys of which the primary lacks versions, with these versions. What the writers of the primary
     /// do does not change it.
     pub keys_digest: String,
-    /// The number of versions of unknown origin that both places list: who wrote them was not asked, because
-    /// there are too many, or could not be read.
+    /// The number of versions of unknown origin: who wrote them was not asked, because there are too many, or could not
+    /// be read.
     #[serde(default)]
     pub unknown_origin: usize,
 }
@@ -151,7 +151,7 @@ pub struct PlaceVersions {
     /// Of the versions that both have and that were written since the switch: the keys and version ids of
     /// those that are replicas in the primary.
     pub replicas: BTreeSet<(String, String)>,
-    /// Of these versions: how many nobody knows the origin of.
+    /// Of these versions, and of those that the primary has deleted: how many nobody knows the origin of.
     pub unknown_origin: usize,
 }
 

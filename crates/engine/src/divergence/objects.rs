@@ -89,13 +89,19 @@ async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     let start = key_prefix(primary);
     let table_of = |key: &str| {
         let key = format!("{start}{key}");
-        let mut at = tables.iter().filter(|(_, location)| {
-            location.bucket() == primary.bucket() && key.starts_with(&key_prefix(location))
-        });
-        at.next().map(|(table, _)| table.clone())
+        table_at(tables, primary.bucket(), &key).cloned()
     };
     let names = (former.to_string(), primary.to_string());
     versions.compare(names, unread, &table_of)
+}
+
+/// The table whose location an object is in: of locations one within another, the innermost.
+fn table_at<'t>(tables: &'t TableLocations, bucket: &str, key: &str) -> Option<&'t TableId> {
+    let at = tables.iter().filter(|(_, location)| {
+        location.bucket() == bucket && key.starts_with(&key_prefix(location))
+    });
+    let innermost = at.max_by_key(|(_, location)| key_prefix(location).len());
+    innermost.map(|(table, _)| table)
 }
 
 /// The keys in a location begin with this.
@@ -155,14 +161,18 @@ async fn drop_replicas<O: ObjectVersions>(
     most_at_once: usize,
     versions: &mut PlaceVersions,
 ) {
-    let only_there: Vec<VersionKey> = versions
+    let mut only_there: Vec<VersionKey> = versions
         .deleted_in_primary()
-        .take(MAX_ORIGINS)
         .map(|(key, id)| (key.to_owned(), id.to_owned()))
         .collect();
+    let beyond = only_there.len().saturating_sub(MAX_ORIGINS);
+    only_there.truncate(MAX_ORIGINS);
+    versions.unknown_origin += beyond;
     for ((key, id), is_replica) in ask_origins(objects, former, most_at_once, only_there).await {
-        if is_replica == Some(true) {
-            versions.remove_from_former(&key, &id);
+        match is_replica {
+            Some(true) => versions.remove_from_former(&key, &id),
+            Some(false) => {}
+            None => versions.unknown_origin += 1,
         }
     }
 }
@@ -208,4 +218,27 @@ async fn ask_origins<O: ObjectVersions>(
     });
     let asked = stream::iter(asked).buffer_unordered(most_at_once.max(1));
     asked.collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::Name;
+
+    #[test]
+    fn an_object_belongs_to_the_table_of_the_innermost_location() {
+        let id = |name: &str| TableId::new(Name::new("d").unwrap(), Name::new(name).unwrap());
+        let at = |text: &str| Location::parse(text).unwrap();
+        let tables = TableLocations::from([
+            (id("a"), at("s3://lake/raw")),
+            (id("b"), at("s3://lake/raw/orders")),
+            (id("c"), at("s3://lake/rawer")),
+        ]);
+        let found = |key: &str| table_at(&tables, "lake", key).cloned();
+        assert_eq!(found("raw/orders/1"), Some(id("b")));
+        assert_eq!(found("raw/items/1"), Some(id("a")));
+        assert_eq!(found("rawer/1"), Some(id("c")));
+        assert_eq!(found("other/1"), None);
+        assert_eq!(table_at(&tables, "mine", "raw/1"), None);
+    }
 }
