@@ -16,7 +16,12 @@ fn job_alert(state: AlertState, at: Timestamp) -> Alert {
 #[test]
 fn a_mirrored_alert_is_resolved_by_the_peer_or_expires() {
     let harness = TestHarness::new(policy(""));
-    let open_incidents = |harness: &TestHarness| harness.ledger.contents().incidents.len();
+    let open_incidents = |harness: &TestHarness| {
+        let incidents = harness.ledger.contents().incidents;
+        let open = incidents.values();
+        open.filter(|(incident, _)| !incident.is_resolved_copy())
+            .count()
+    };
     let mirror = |harness: &TestHarness, state| {
         let alert = job_alert(state, harness.sim.now());
         let mirrored = async { alerts::mirror_peer_alert(&harness.ledger, &alert).await };
@@ -42,7 +47,9 @@ fn a_mirrored_alert_is_resolved_by_the_peer_or_expires() {
     assert_eq!(open_incidents(&harness), 1);
     mirror(&harness, AlertState::Resolved);
     assert_eq!(open_incidents(&harness), 0);
+    harness.sim.state().advance_secs(1);
     mirror(&harness, AlertState::New);
+    assert_eq!(open_incidents(&harness), 1);
     harness.sim.state().advance_secs(27 * 3600);
     expire(&harness);
     assert_eq!(open_incidents(&harness), 0);
@@ -50,6 +57,67 @@ fn a_mirrored_alert_is_resolved_by_the_peer_or_expires() {
         harness.topic.take().is_empty(),
         "a mirrored alert is not published"
     );
+}
+
+/// The messages of two incidents of the peer, one after the other, in every order and each of them twice.
+#[test]
+fn the_order_in_which_the_messages_of_the_peer_arrive_does_not_matter() {
+    let at = Timestamp::from_secs;
+    let message = |state, since: i64, detected: i64| Alert {
+        since: at(since),
+        ..job_alert(state, at(detected))
+    };
+    let all = [
+        message(AlertState::New, 10, 10),
+        message(AlertState::Repeated, 10, 20),
+        message(AlertState::Resolved, 10, 30),
+        message(AlertState::New, 40, 40),
+    ];
+    for order in 0..all.len().pow(4) {
+        let order = [order % 4, order / 4 % 4, order / 16 % 4, order / 64];
+        let is_permutation = order
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+            == 4;
+        for last in 0..if is_permutation { 4 } else { 0 } {
+            let harness = TestHarness::new(policy(""));
+            for index in order.into_iter().chain([last]) {
+                let alert = &all[index];
+                let mirrored = async { alerts::mirror_peer_alert(&harness.ledger, alert).await };
+                run_until_killed(&harness.sim, mirrored).unwrap().unwrap();
+            }
+            let incidents = harness.ledger.contents().incidents;
+            let open: Vec<Timestamp> = incidents
+                .values()
+                .filter(|(incident, _)| !incident.is_resolved_copy())
+                .map(|(incident, _)| incident.alert.since)
+                .collect();
+            assert_eq!(open, [at(40)], "{order:?}, then {last}");
+        }
+    }
+}
+
+#[test]
+fn a_resolved_incident_of_the_peer_is_not_opened_again_by_a_late_message() {
+    let harness = TestHarness::new(policy(""));
+    let at = Timestamp::from_secs;
+    let opened = job_alert(AlertState::New, at(10));
+    let resolved = Alert {
+        detected_at: at(20),
+        state: AlertState::Resolved,
+        ..opened.clone()
+    };
+    for alert in [&resolved, &opened, &resolved] {
+        let mirrored = async { alerts::mirror_peer_alert(&harness.ledger, alert).await };
+        run_until_killed(&harness.sim, mirrored).unwrap().unwrap();
+        let incidents = harness.ledger.contents().incidents;
+        assert!(
+            incidents
+                .values()
+                .all(|(incident, _)| incident.is_resolved_copy())
+        );
+    }
 }
 
 #[test]

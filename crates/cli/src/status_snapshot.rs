@@ -194,6 +194,7 @@ async fn read(
     let incidents = ledger.incidents().await?.into_values();
     let digest_only = [AlertKind::NotReplicated, AlertKind::Digest];
     let mut open_alerts: Vec<Alert> = incidents
+        .filter(|(incident, _)| !incident.is_resolved_copy())
         .map(|(incident, _)| incident.alert)
         .filter(|alert| !digest_only.contains(&alert.kind))
         .collect();

@@ -157,7 +157,8 @@ pub async fn unreplicated_counts<L: Ledger + StatsStore>(
         let alert = &incident.alert;
         // What the last complete resync did not find again no longer exists.
         let is_outdated = |at: Timestamp| verified_at.is_some_and(|verified| at < verified);
-        if alert.kind != AlertKind::NotReplicated || is_outdated(alert.detected_at) {
+        let is_open = alert.kind == AlertKind::NotReplicated && !incident.is_resolved_copy();
+        if !is_open || is_outdated(alert.detected_at) {
             continue;
         }
         for (sample, _) in incident

@@ -66,6 +66,7 @@ impl Incident {
     /// if one is due.
     #[must_use]
     pub fn record(existing: Option<Self>, alert: &Alert, now: Timestamp) -> IncidentUpdate {
+        let existing = existing.filter(|existing| !existing.is_resolved_copy());
         let mut incident = match existing {
             Some(existing) => existing.merge(alert),
             None => Self {
@@ -145,6 +146,24 @@ impl Incident {
             from_peer: true,
             alert,
         }
+    }
+
+    /// Whether this is the copy of an incident that the peer Region has resolved. It is kept for a while and is no
+    /// open incident: the peer's messages arrive in any order, and more than once.
+    #[must_use]
+    pub fn is_resolved_copy(&self) -> bool {
+        self.from_peer && self.alert.state == AlertState::Resolved
+    }
+
+    /// Whether this copy of the peer Region's incident is as new as a message of the peer about it: the message adds
+    /// nothing, or is about an earlier incident.
+    #[must_use]
+    pub fn supersedes(&self, message: &Alert) -> bool {
+        let known = &self.alert;
+        if known.since != message.since {
+            return known.since > message.since;
+        }
+        self.is_resolved_copy() || known.detected_at > message.detected_at
     }
 
     /// Returns when a subject was last detected in this incident.

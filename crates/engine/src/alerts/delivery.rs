@@ -53,7 +53,8 @@ pub(super) async fn send<A: AlertTopic, L: Ledger>(
         let mut messages = group_by_kind(std::mem::take(&mut due)).into_iter();
         while let Some((message, included)) = messages.next() {
             if let Err(error) = topic.publish(&message).await {
-                for alert in messages.flat_map(|(_, more)| more).chain(included) {
+                let unsent = messages.flat_map(|(_, more)| more).chain(included);
+                for alert in unsent.chain(std::mem::take(&mut due)) {
                     // If this fails, the claim expires a minute later.
                     let release =
                         |incident: Incident| Some((incident.release_claim(alert.state), None));

@@ -9,7 +9,7 @@ use crate::s3_replication::AwaitedObjects;
 use crate::versioned_item::{self, IncidentItem, ItemUpdate};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::alert::Severity;
-use twinlake_core::{Alert, AlertKind, AlertState, CallError, Incident, Timestamp};
+use twinlake_core::{Alert, AlertKind, CallError, Incident, Timestamp};
 
 /// Resolves the incidents whose subjects the check found in order, and publishes a `resolved`
 /// message for each incident that has no open subject left.
@@ -253,18 +253,15 @@ pub async fn alerts_of_unreadable_incidents<L: Ledger>(
 }
 
 /// Records an alert that the peer Region has published. It is listed in this Region's status and
-/// not published again.
+/// not published again. A message that is older than what is recorded changes nothing: SNS and SQS deliver messages
+/// in any order, and more than once. So the copy of a resolved incident stays until it expires.
 ///
 /// # Errors
 /// The ledger is out of reach.
 pub async fn mirror_peer_alert<L: Ledger>(ledger: &L, alert: &Alert) -> Result<(), CallError> {
     let key = &alert.key();
     versioned_item::update(&IncidentItem { ledger, key }, None, |stored| match stored {
-        Some(incident) if !incident.from_peer => ItemUpdate::Keep(()),
-        stored if alert.state == AlertState::Resolved => match stored {
-            Some(_) => ItemUpdate::Delete(()),
-            None => ItemUpdate::Keep(()),
-        },
+        Some(incident) if !incident.from_peer || incident.supersedes(alert) => ItemUpdate::Keep(()),
         Some(_) | None => ItemUpdate::Put(Incident::mirror_peer(alert.clone()), ()),
     })
     .await
