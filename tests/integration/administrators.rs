@@ -124,6 +124,8 @@ fn put(added: [&[&str]; 2], removed: [&[&str]; 2], only_narrows: bool) -> Step {
         removed_admins: principals(removed[0]),
         removed_read_only_admins: principals(removed[1]),
         other_settings: None,
+        kept_admins: BTreeSet::new(),
+        kept_read_only_admins: BTreeSet::new(),
         only_narrows,
     }
 }
@@ -324,6 +326,8 @@ fn settings_that_allow_more_are_no_narrowing() {
             removed_admins: BTreeSet::new(),
             removed_read_only_admins: BTreeSet::new(),
             other_settings: Some(settings.clone()),
+            kept_admins: BTreeSet::new(),
+            kept_read_only_admins: BTreeSet::new(),
             only_narrows: narrows,
         };
     let disguised = with_settings(wanted, true);

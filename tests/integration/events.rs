@@ -34,6 +34,12 @@ fn describe_event(bytes: &[u8]) -> String {
     match parse(bytes, &event_context(&event)) {
         Ok(Parsed::Scope(scope)) => {
             let read_requests = scope.read_requests.iter().map(|(subject, read_request)| {
+                let items = read_request.deleted_items.iter();
+                let items: Vec<String> = items.map(|item| format!("{item:?}")).collect();
+                let items = match items.is_empty() {
+                    true => String::new(),
+                    false => format!(" (deletion of {})", items.join(", ")),
+                };
                 let named = match (
                     read_request.deletion_named,
                     read_request.unnamed_partitions_deleted,
@@ -48,7 +54,7 @@ fn describe_event(bytes: &[u8]) -> String {
                     true => String::new(),
                     false => format!(" at {:?}", read_request.partition_values),
                 };
-                format!("{subject} {:?}{values}{named}", read_request.facets)
+                format!("{subject} {:?}{values}{named}{items}", read_request.facets)
             });
             let named_revokes = scope
                 .named_revokes

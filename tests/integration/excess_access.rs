@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use twinlake_core::catalog::{Attachment, AttachmentKey, FilterColumns};
 use twinlake_core::{Resource, Step};
-use twinlake_sim::Quirk;
+use twinlake_engine::ports::PermissionResourceType;
+use twinlake_sim::{Quirk, UnusualAnswer};
 use twinlake_tests::failing_runs::{any_failure_case, run_failure_case};
+use twinlake_tests::harness::{PRIMARY, STANDBY};
 use twinlake_tests::history::{
     DivergingHistories, access_changes, access_hazards, guarded_changes, order_sensitive_histories,
     random_actions,
@@ -84,6 +86,40 @@ fn never_widens() {
     for cause in REQUIRED_CAUSES.iter().filter(|_| USES_FIXED_SEED) {
         assert!(causes.contains_key(cause), "no case tested {cause}");
     }
+}
+
+/// A resource type by which a Region refuses to list grants, and whether that is the primary.
+fn any_refused_listing() -> impl Strategy<Value = (bool, UnusualAnswer)> {
+    let types = PermissionResourceType::ALL.to_vec();
+    let refused = prop::sample::select(types).prop_map(UnusualAnswer::RefusesGrantsOfType);
+    (any::<bool>(), refused)
+}
+
+/// Where a Region refuses a part of its listings, no step makes the standby allow what the primary does not, and
+/// the next resync with all listings finds nothing that it cannot correct.
+#[test]
+fn never_widens_where_a_listing_is_refused() {
+    let refused = prop::collection::vec(any_refused_listing(), 1..4);
+    proptest!(proptest_config_with_cases(256), |((before, in_primary, in_standby) in histories(), refused in refused, unfiltered_omits in any::<bool>())| {
+        let harness = harness_with_drift(&before, &in_primary, &in_standby);
+        let answer = |on: bool| {
+            let mut state = harness.sim.state();
+            for (is_primary, answer) in &refused {
+                let region = if *is_primary { PRIMARY } else { STANDBY };
+                state.set_unusual_answer(region, *answer, on);
+            }
+            state.set_quirk(Quirk::UnfilteredListOmitsLfTagGrants, unfiltered_omits);
+        };
+        answer(true);
+        let (plan, verdict) = preview_everything(&harness);
+        prop_assert_eq!(verdict, Vec::new());
+        let found = excess_access_by_step(&harness, &plan.steps);
+        prop_assert!(found.is_empty(), "{found:?} in {:#?}", plan.steps);
+        let _ = harness.resync();
+        answer(false);
+        let _ = harness.resync();
+        prop_assert_eq!(excess_access(&harness), BTreeSet::new());
+    });
 }
 
 fn histories_with_hazards() -> impl Strategy<Value = DivergingHistories> {

@@ -41,5 +41,6 @@ mod subject_states;
 mod switchover;
 mod table_logs;
 mod takeover;
+mod unusual_answers;
 mod verified_at;
 mod writer_roles;

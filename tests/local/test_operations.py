@@ -570,7 +570,7 @@ ITEM_ATTRIBUTES = {
     "meta/deletions": {"body", "version"},
     "meta/lf_tag_lease": {"body", "version"},
     "meta/canaries": {"body"},
-    "meta/paired_counts": {"databases", "tables", "partitions"},
+    "meta/paired_counts": {"databases", "tables", "partitions", "items"},
     "rows": {"body", "version", "not_in_sync_state"},
     "query_rows": {"body", "version"},
     "query": {"body", "version"},

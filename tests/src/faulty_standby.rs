@@ -359,11 +359,14 @@ impl WriteRegion for FaultyStandby {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
         self.write_attachments(
             attachments,
             |one| Write::of_attachment("put", subject, &one.key()),
-            async |one| WriteRegion::put_attachments(&self.standby, subject, &[one]).await,
+            async |one| {
+                WriteRegion::put_attachments(&self.standby, subject, &[one], may_replace).await
+            },
         )
         .await
     }

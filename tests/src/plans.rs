@@ -188,9 +188,10 @@ pub(crate) fn apply_step(sim: &Sim, step: &Step) {
             Step::PutAttachment {
                 subject,
                 attachment,
+                replaces,
                 ..
             } => standby
-                .put_attachments(subject, &[attachment])
+                .put_attachments(subject, &[attachment], *replaces)
                 .await
                 .is_ok(),
             Step::PutSettings { .. } => true,

@@ -78,7 +78,12 @@ impl S3BucketSetup {
             .await
             .map_err(|e| call_error::from_sdk("GetBucketReplication", &self.region, &e));
         let found = match found {
-            Ok(found) => found.replication_configuration,
+            // The put replaces all rules: a response without them is no proof that there are none.
+            Ok(found) => Some(found.replication_configuration.ok_or_else(|| {
+                let message = "the response does not contain the configuration";
+                let kind = CallErrorKind::Unavailable;
+                CallError::new(kind, "GetBucketReplication", &self.region, message)
+            })?),
             Err(error) if call_error::is_missing_configuration(&error) => None,
             Err(error) => return Err(error),
         };

@@ -49,6 +49,12 @@ impl LakeSetup {
         CallError::new(CallErrorKind::Invalid, call, &self.region, problem)
     }
 
+    /// What a response that says that there is something must contain. Without it, the setup would put its own in
+    /// place of what is there.
+    fn required<T>(&self, call: &str, part: Option<T>) -> Result<T, CallError> {
+        part.ok_or_else(|| self.invalid(call, "the response does not contain what was asked for"))
+    }
+
     fn build_error(&self, call: &str, error: &dyn std::error::Error) -> CallError {
         call_error::from_build_error(call, &self.region, error)
     }

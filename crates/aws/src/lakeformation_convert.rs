@@ -2,7 +2,7 @@
 //! cells filters, LF-Tags, named expressions, registered locations, opt-ins and data lake settings.
 
 use crate::permission_convert::{
-    from_sdk_column_names, from_sdk_expression, from_sdk_resource, to_sdk_column_names,
+    from_sdk_column_names, from_sdk_conditional, from_sdk_expression, to_sdk_column_names,
 };
 use aws_sdk_lakeformation::error::BuildError;
 use aws_sdk_lakeformation::types as lakeformation;
@@ -11,7 +11,7 @@ use twinlake_core::catalog::{
     Attachment, DataCellsFilter, DataLakeSettings, FilterColumns, NamedLfTagExpression, OptIn,
     Registration,
 };
-use twinlake_core::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource};
+use twinlake_core::grant::IAM_ALLOWED_PRINCIPALS;
 use twinlake_core::location::Location;
 use twinlake_core::snapshot::{LfTaggedResource, LfTags};
 use twinlake_core::{Principal, TableId};
@@ -21,19 +21,43 @@ use twinlake_engine::ports::DefaultPermissionsChange;
 const SERVICE_LINKED_ROLE_SUFFIX: &str = ":role/aws-service-role/lakeformation.amazonaws.com/\
                            AWSServiceRoleForLakeFormationDataAccess";
 
-/// Converts a data cells filter, without version and catalog id, which differ by Region.
-#[must_use]
-pub fn from_sdk_data_cells_filter(from: lakeformation::DataCellsFilter) -> DataCellsFilter {
-    DataCellsFilter {
-        name: from.name,
-        rows: from.row_filter.and_then(|rows| rows.filter_expression),
-        columns: match from.column_wildcard {
-            Some(wildcard) => {
-                FilterColumns::AllBut(from_sdk_column_names(wildcard.excluded_column_names))
-            }
-            None => FilterColumns::Only(from_sdk_column_names(from.column_names)),
-        },
+/// Converts a data cells filter, without version and catalog id, which differ by Region. Lake Formation lists a
+/// filter of all rows with the expression `TRUE`, with or without the wildcard, so an expression counts beside one.
+///
+/// # Errors
+/// The filter does not say which rows or which columns it shows: what it leaves out would open all of them.
+pub fn from_sdk_data_cells_filter(
+    from: lakeformation::DataCellsFilter,
+) -> Result<DataCellsFilter, String> {
+    let (expression, all_rows) = match from.row_filter {
+        Some(rows) => (rows.filter_expression, rows.all_rows_wildcard.is_some()),
+        None => (None, false),
+    };
+    let rows = expression.filter(|expression| !expression.is_empty());
+    if rows.is_none() && !all_rows {
+        return Err(format!(
+            "the data cells filter {} does not say which rows it shows",
+            from.name
+        ));
     }
+    let names = from.column_names.filter(|names| !names.is_empty());
+    let columns = match (from.column_wildcard, names) {
+        (Some(wildcard), None) => {
+            FilterColumns::AllBut(from_sdk_column_names(wildcard.excluded_column_names))
+        }
+        (None, Some(names)) => FilterColumns::Only(from_sdk_column_names(Some(names))),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(format!(
+                "the data cells filter {} does not say which columns it shows",
+                from.name
+            ));
+        }
+    };
+    Ok(DataCellsFilter {
+        name: from.name,
+        rows,
+        columns,
+    })
 }
 
 /// Converts a data cells filter to the SDK's type. `version` is the version that an update
@@ -107,62 +131,83 @@ pub fn from_sdk_lf_tags(
 
 /// Converts a listed LF-Tag to one attachment for each of its values, in lower case. An LF-Tag of
 /// another catalog, which is shared with the account, has none.
-#[must_use]
-pub fn from_sdk_lf_tag_values(from: lakeformation::LfTagPair, account: &str) -> Vec<Attachment> {
+///
+/// # Errors
+/// The LF-Tag is listed without values: every LF-Tag has one.
+pub fn from_sdk_lf_tag_values(
+    from: lakeformation::LfTagPair,
+    account: &str,
+) -> Result<Vec<Attachment>, String> {
     if is_foreign(from.catalog_id.as_deref(), account) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let key = from.tag_key.to_lowercase();
+    if from.tag_values.is_empty() {
+        return Err(format!("the LF-Tag {key} is listed without values"));
+    }
     let attachment = |value: String| Attachment::LfTagValue {
         key: key.clone(),
         value: value.to_lowercase(),
     };
-    from.tag_values.into_iter().map(attachment).collect()
+    Ok(from.tag_values.into_iter().map(attachment).collect())
 }
 
 /// Converts a named LF-Tag expression; `None` for one of another catalog.
-#[must_use]
+///
+/// # Errors
+/// It has no name, or its expression is not one that [`from_sdk_expression`] can read.
 pub fn from_sdk_named_expression(
     from: lakeformation::LfTagExpression,
     account: &str,
-) -> Option<NamedLfTagExpression> {
-    (!is_foreign(from.catalog_id.as_deref(), account)).then(|| NamedLfTagExpression {
-        name: from.name.unwrap_or_default(),
+) -> Result<Option<NamedLfTagExpression>, String> {
+    if is_foreign(from.catalog_id.as_deref(), account) {
+        return Ok(None);
+    }
+    let name = from.name.ok_or("a named LF-Tag expression has no name")?;
+    let Some(expression) = from_sdk_expression(&from.expression.unwrap_or_default()) else {
+        return Err(format!(
+            "the LF-Tag expression {name} is listed without what it requires"
+        ));
+    };
+    Ok(Some(NamedLfTagExpression {
+        name,
         description: from.description.filter(|text| !text.is_empty()),
-        expression: from_sdk_expression(&from.expression.unwrap_or_default()),
-    })
+        expression,
+    }))
 }
 
 /// Converts a registered location. The role is `None` for the service-linked role.
-#[must_use]
-pub fn from_sdk_registration(from: lakeformation::ResourceInfo) -> Registration {
-    let arn = from.resource_arn.unwrap_or_default();
+///
+/// # Errors
+/// It has no ARN.
+pub fn from_sdk_registration(from: lakeformation::ResourceInfo) -> Result<Registration, String> {
+    let arn = from.resource_arn.filter(|arn| !arn.is_empty());
+    let arn = arn.ok_or("a registered location has no ARN")?;
     let arn = Location::parse(&arn).map_or(arn, |location| location.without_trailing_slash());
     let role = from
         .role_arn
         .filter(|role| !role.ends_with(SERVICE_LINKED_ROLE_SUFFIX));
-    Registration {
+    Ok(Registration {
         arn,
         role,
         with_federation: from.with_federation.unwrap_or_default(),
         hybrid_access: from.hybrid_access_enabled.unwrap_or_default(),
         privileged_access: from.with_privileged_access.unwrap_or_default(),
         owner: from.expected_resource_owner_account,
-    }
+    })
 }
 
-/// Converts an opt-in. One without a resource becomes one on `ListedResource::Other`.
+/// Converts an opt-in. One without a resource, or with a condition that the response does not show, becomes one on
+/// `ListedResource::Other`.
 #[must_use]
 pub fn from_sdk_opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> OptIn {
     let principal = from.principal;
     let principal = principal.and_then(|principal| principal.data_lake_principal_identifier);
+    let (resource, condition) = from_sdk_conditional(from.resource, from.condition, account);
     OptIn {
         principal: Principal(principal.unwrap_or_default()),
-        resource: match from.resource {
-            Some(resource) => from_sdk_resource(resource, account),
-            None => ListedResource::Other("no resource".to_owned()),
-        },
-        condition: from.condition.and_then(|condition| condition.expression),
+        resource,
+        condition,
     }
 }
 
@@ -223,10 +268,7 @@ fn from_sdk_principals(from: Option<Vec<lakeformation::DataLakePrincipal>>) -> B
 
 /// Converts the data lake settings.
 #[must_use]
-pub fn from_sdk_settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettings {
-    let Some(from) = from else {
-        return DataLakeSettings::default();
-    };
+pub fn from_sdk_settings(from: lakeformation::DataLakeSettings) -> DataLakeSettings {
     let is_open = |all: Option<Vec<lakeformation::PrincipalPermissions>>| {
         all.is_some_and(|permissions| !permissions.is_empty())
     };
@@ -259,7 +301,7 @@ pub fn from_sdk_settings(from: Option<lakeformation::DataLakeSettings>) -> DataL
 #[must_use]
 pub fn to_sdk_settings(
     desired: &DataLakeSettings,
-    current: Option<lakeformation::DataLakeSettings>,
+    current: lakeformation::DataLakeSettings,
     default_permissions: DefaultPermissionsChange,
 ) -> lakeformation::DataLakeSettings {
     let to_sdk = |all: &BTreeSet<Principal>| -> Option<Vec<lakeformation::DataLakePrincipal>> {
@@ -270,14 +312,9 @@ pub fn to_sdk_settings(
         });
         Some(built.collect())
     };
-    let (databases, tables) = current.map_or_else(Default::default, |current| {
-        (
-            current
-                .create_database_default_permissions
-                .unwrap_or_default(),
-            current.create_table_default_permissions.unwrap_or_default(),
-        )
-    });
+    let databases = current.create_database_default_permissions;
+    let tables = current.create_table_default_permissions;
+    let (databases, tables) = (databases.unwrap_or_default(), tables.unwrap_or_default());
     let open = default_permissions.applied_to((!databases.is_empty(), !tables.is_empty()));
     let changed = |current: Vec<lakeformation::PrincipalPermissions>, open: bool| match (
         open,
@@ -321,6 +358,7 @@ fn iam_allowed_principals_all() -> lakeformation::PrincipalPermissions {
 mod tests {
     use super::*;
     use twinlake_core::Name;
+    use twinlake_core::grant::ListedResource;
 
     const ACCOUNT: &str = "111122223333";
 
@@ -351,7 +389,7 @@ mod tests {
                 to_sdk_data_cells_filter(&one, &orders(), "1", Some("v".to_owned())).unwrap();
             assert_eq!(sent.version_id.as_deref(), Some("v"));
             assert!(sent.row_filter.is_some());
-            let read = from_sdk_data_cells_filter(sent);
+            let read = from_sdk_data_cells_filter(sent).unwrap();
             assert_eq!(read, one);
             let listed = |filter: &DataCellsFilter| -> Vec<String> {
                 let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
@@ -359,6 +397,49 @@ mod tests {
             };
             assert_eq!(listed(&read), listed(&one));
         }
+    }
+
+    #[test]
+    fn a_filter_that_does_not_say_what_it_shows_is_an_error_and_not_one_of_everything() {
+        type Rows = lakeformation::RowFilter;
+        let filter = |rows: Option<Rows>, names: Option<&str>, all_columns: bool| {
+            let wildcard = lakeformation::ColumnWildcard::builder().build();
+            let filter = lakeformation::DataCellsFilter::builder()
+                .table_catalog_id(ACCOUNT)
+                .database_name("sales")
+                .table_name("orders")
+                .name("f")
+                .set_row_filter(rows)
+                .set_column_names(names.map(|name| vec![name.to_owned()]))
+                .set_column_wildcard(all_columns.then_some(wildcard));
+            from_sdk_data_cells_filter(filter.build().unwrap())
+        };
+        let all_rows = || lakeformation::AllRowsWildcard::builder().build();
+        let rows = |expression: Option<&str>, wildcard: bool| {
+            let rows = Rows::builder().set_filter_expression(expression.map(str::to_owned));
+            let rows = rows.set_all_rows_wildcard(wildcard.then(all_rows));
+            Some(rows.build())
+        };
+        for bare in [None, rows(None, false), rows(Some(""), false)] {
+            assert!(filter(bare, Some("id"), false).is_err());
+        }
+        assert!(filter(rows(None, true), None, false).is_err());
+        assert!(filter(rows(None, true), Some("id"), true).is_err());
+        let read = |rows| filter(rows, Some("id"), false).unwrap().rows;
+        assert_eq!(read(rows(None, true)), None);
+        // Lake Formation lists a filter of all rows like this.
+        assert_eq!(read(rows(Some("TRUE"), true)).as_deref(), Some("TRUE"));
+    }
+
+    #[test]
+    fn items_without_what_they_consist_of_are_errors() {
+        let expression = lakeformation::LfTagExpression::builder().name("e").build();
+        assert!(from_sdk_named_expression(expression, ACCOUNT).is_err());
+        let info = lakeformation::ResourceInfo::builder().build();
+        assert!(from_sdk_registration(info).is_err());
+        let bare = lakeformation::LfTagPair::builder().tag_key("class");
+        let bare = bare.set_tag_values(Some(Vec::new())).build().unwrap();
+        assert!(from_sdk_lf_tag_values(bare, ACCOUNT).is_err());
     }
 
     #[test]
@@ -411,14 +492,19 @@ mod tests {
             from_sdk_lf_tags(Some(listed), ACCOUNT),
             Ok(LfTags::from(own))
         );
-        assert!(from_sdk_lf_tag_values(pair(Some(&nested), "b"), ACCOUNT).is_empty());
         assert_eq!(
-            from_sdk_lf_tag_values(pair(Some(ACCOUNT), "b"), ACCOUNT).len(),
+            from_sdk_lf_tag_values(pair(Some(&nested), "b"), ACCOUNT),
+            Ok(Vec::new())
+        );
+        assert_eq!(
+            from_sdk_lf_tag_values(pair(Some(ACCOUNT), "b"), ACCOUNT)
+                .unwrap()
+                .len(),
             1
         );
         let expression = lakeformation::LfTagExpression::builder().name("e");
         let expression = expression.catalog_id("444455556666").build();
-        assert_eq!(from_sdk_named_expression(expression, ACCOUNT), None);
+        assert_eq!(from_sdk_named_expression(expression, ACCOUNT), Ok(None));
         let database = lakeformation::DatabaseResource::builder().name("sales");
         let database = database.catalog_id(&nested).build().unwrap();
         let tagged = lakeformation::TaggedDatabase::builder()
@@ -441,31 +527,27 @@ mod tests {
             .allow_external_data_filtering(true)
             .authorized_session_tag_value_list("x")
             .build();
-        let mut desired = from_sdk_settings(Some(current.clone()));
+        let mut desired = from_sdk_settings(current.clone());
         desired.admins.insert(Principal("a".to_owned()));
-        let kept = to_sdk_settings(
-            &desired,
-            Some(current.clone()),
-            DefaultPermissionsChange::Keep,
-        );
-        assert_eq!(from_sdk_settings(Some(kept)), desired);
+        let kept = to_sdk_settings(&desired, current.clone(), DefaultPermissionsChange::Keep);
+        assert_eq!(from_sdk_settings(kept), desired);
         desired.database_defaults_open = false;
-        let cleared = to_sdk_settings(&desired, Some(current), DefaultPermissionsChange::Clear);
-        assert_eq!(from_sdk_settings(Some(cleared.clone())), desired);
+        let cleared = to_sdk_settings(&desired, current, DefaultPermissionsChange::Clear);
+        assert_eq!(from_sdk_settings(cleared.clone()), desired);
         let restore = DefaultPermissionsChange::Restore {
             databases: true,
             tables: false,
         };
         desired.database_defaults_open = true;
-        let open = to_sdk_settings(&desired, Some(cleared), restore);
-        assert_eq!(from_sdk_settings(Some(open)), desired);
+        let open = to_sdk_settings(&desired, cleared, restore);
+        assert_eq!(from_sdk_settings(open), desired);
     }
 
     #[test]
     fn the_service_linked_role_is_distinguished_from_a_custom_role_of_its_name() {
         let with = |role: String| {
             let info = lakeformation::ResourceInfo::builder().resource_arn("arn:aws:s3:::b/p/");
-            from_sdk_registration(info.role_arn(role).build())
+            from_sdk_registration(info.role_arn(role).build()).unwrap()
         };
         let linked = with(format!("arn:aws:iam::1{SERVICE_LINKED_ROLE_SUFFIX}"));
         assert_eq!(

@@ -8,7 +8,7 @@
 //! | `meta` | `verified_at` | the last complete resync: its start, `value`, the hash of its `policy` and the number of its `epoch` |
 //! | `meta` | `deletions` | deletions of the last hour: `body`, `version` |
 //! | `meta` | `lf_tag_lease` | the lease on LF-Tags: `body`, `version` |
-//! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions` |
+//! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions`, `items` |
 //! | `rows#catalog` | `catalog` | the row of the catalog: `body`, `version` |
 //! | `rows#lakeformation` | LF SUBJECT | its row, without managed keys: `body`, `version` |
 //! | `managed_keys` | LF SUBJECT | the managed keys of its row: `managed_keys` (string set), `version` |
@@ -303,6 +303,7 @@ impl Ledger for DynamoLedger {
             ("databases", number_value(counts.databases)),
             ("tables", number_value(counts.tables)),
             ("partitions", number_value(counts.partitions)),
+            ("items", number_value(counts.items)),
         ];
         self.put_item("meta", "paired_counts", &fields).await
     }

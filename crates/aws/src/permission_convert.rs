@@ -21,19 +21,42 @@ pub fn from_sdk_permission(
         all.map(|permission| permission.as_str().to_owned())
             .collect()
     };
+    let (resource, condition) = from_sdk_conditional(from.resource, from.condition, account);
     ListedPermission {
         principal: Principal(
             from.principal
                 .and_then(|p| p.data_lake_principal_identifier)
                 .unwrap_or_default(),
         ),
-        resource: match from.resource {
-            Some(resource) => from_sdk_resource(resource, account),
-            None => ListedResource::Other("no resource".to_owned()),
-        },
+        resource,
         permissions: permissions_of(from.permissions),
         grantable: permissions_of(from.permissions_with_grant_option),
-        condition: from.condition.and_then(|condition| condition.expression),
+        condition,
+    }
+}
+
+/// Converts the resource and the condition of a grant or an opt-in. A condition without its expression is not the
+/// same as none, which would apply always: the resource becomes `ListedResource::Other`.
+pub(crate) fn from_sdk_conditional(
+    resource: Option<lakeformation::Resource>,
+    condition: Option<lakeformation::Condition>,
+    account: &str,
+) -> (ListedResource, Option<String>) {
+    let other = |kind: &str| ListedResource::Other(kind.to_owned());
+    let resource = match resource {
+        Some(resource) => from_sdk_resource(resource, account),
+        None => other("no resource"),
+    };
+    match condition {
+        None => (resource, None),
+        Some(condition) => match condition.expression.filter(|text| !text.is_empty()) {
+            Some(expression) => (resource, Some(expression)),
+            None if resource.is_in_other_catalog() => (resource, None),
+            None => (
+                other("a resource under a condition that is not shown"),
+                None,
+            ),
+        },
     }
 }
 
@@ -45,19 +68,19 @@ pub fn from_sdk_resource(from: lakeformation::Resource, account: &str) -> Listed
     let is_foreign = |catalog: Option<&String>| catalog.is_some_and(|id| id != account);
     if let Some(database) = from.database {
         if is_foreign(database.catalog_id.as_ref()) {
-            return other("a database of another catalog");
+            return ListedResource::in_other_catalog("a database");
         }
         return ListedResource::Database(Name::from_service(&database.name));
     }
     if let Some(table) = from.table {
         if is_foreign(table.catalog_id.as_ref()) {
-            return other("a table of another catalog");
+            return ListedResource::in_other_catalog("a table");
         }
         return from_sdk_table_resource(&table).unwrap_or_else(|| other("a table without a name"));
     }
     if let Some(columns) = from.table_with_columns {
         if is_foreign(columns.catalog_id.as_ref()) {
-            return other("a table of another catalog");
+            return ListedResource::in_other_catalog("a table");
         }
         return from_sdk_columns_resource(columns);
     }
@@ -68,7 +91,7 @@ pub fn from_sdk_resource(from: lakeformation::Resource, account: &str) -> Listed
 fn from_sdk_other_resource(from: lakeformation::Resource, account: &str) -> Option<ListedResource> {
     let if_foreign = |catalog: Option<&String>, what: &str| {
         let is_foreign = catalog.is_some_and(|id| id != account);
-        is_foreign.then(|| ListedResource::Other(format!("{what} of another catalog")))
+        is_foreign.then(|| ListedResource::in_other_catalog(what))
     };
     if let Some(filter) = from.data_cells_filter {
         let catalog = filter.table_catalog_id.as_ref();
@@ -113,20 +136,27 @@ fn from_sdk_lf_tag_policy(from: &lakeformation::LfTagPolicyResource) -> Option<L
     let named_expression = from.expression_name.clone().filter(|name| !name.is_empty());
     let policy_expression = match named_expression {
         Some(name) => LfTagPolicy::NamedExpression(name),
-        None => LfTagPolicy::Expression(from_sdk_expression(&from.expression)),
+        None => LfTagPolicy::Expression(from_sdk_expression(&from.expression)?),
     };
     Some(ListedResource::LfTagPolicy(target, policy_expression))
 }
 
-/// Converts an LF-Tag expression; keys and values become lower case.
+/// Converts an LF-Tag expression; keys and values become lower case. `None` for one that requires no LF-Tag, names
+/// a key without values, or names a key twice: an expression covers what has every key that it names, so what is
+/// left out or merged covers more.
 #[must_use]
-pub fn from_sdk_expression(from: &[lakeformation::LfTag]) -> LfTagExpression {
+pub fn from_sdk_expression(from: &[lakeformation::LfTag]) -> Option<LfTagExpression> {
     let mut expression = LfTagExpression::new();
     for tag in from {
-        let values = expression.entry(tag.tag_key.to_lowercase()).or_default();
-        values.extend(tag.tag_values.iter().map(|value| value.to_lowercase()));
+        let values = tag.tag_values.iter().map(|value| value.to_lowercase());
+        let values: BTreeSet<String> = values.collect();
+        let is_empty = values.is_empty();
+        let other = expression.insert(tag.tag_key.to_lowercase(), values);
+        if is_empty || other.is_some() {
+            return None;
+        }
     }
-    expression
+    Some(expression).filter(|expression| !expression.is_empty())
 }
 
 /// Converts an LF-Tag expression to the SDK's type.
@@ -154,11 +184,14 @@ fn from_sdk_table_resource(from: &lakeformation::TableResource) -> Option<Listed
 
 fn from_sdk_columns_resource(from: lakeformation::TableWithColumnsResource) -> ListedResource {
     let database = Name::from_service(&from.database_name);
-    let columns = match from.column_wildcard {
-        Some(wildcard) => {
+    let names = from.column_names.filter(|names| !names.is_empty());
+    let columns = match (from.column_wildcard, names) {
+        (Some(wildcard), None) => {
             ListedColumns::AllBut(from_sdk_column_names(wildcard.excluded_column_names))
         }
-        None => ListedColumns::Only(from_sdk_column_names(from.column_names)),
+        // Named columns are fewer than all but some.
+        (Some(_) | None, Some(names)) => ListedColumns::Only(from_sdk_column_names(Some(names))),
+        (None, None) => return ListedResource::Other("a table without columns".to_owned()),
     };
     listed_table_resource(database, &from.name, Some(columns))
 }
@@ -403,6 +436,68 @@ mod tests {
             .set_condition(batch.condition)
             .build();
         assert_eq!(from_sdk_permission(listed, ACCOUNT), sent);
+    }
+
+    #[test]
+    fn a_condition_that_is_not_shown_makes_no_unconditional_grant() {
+        let catalog = || {
+            let catalog = lakeformation::CatalogResource::builder().build();
+            lakeformation::Resource::builder().catalog(catalog).build()
+        };
+        let read = |condition: Option<lakeformation::Condition>| {
+            let listed = lakeformation::PrincipalResourcePermissions::builder()
+                .resource(catalog())
+                .set_condition(condition.clone());
+            let opt_in = lakeformation::LakeFormationOptInsInfo::builder()
+                .resource(catalog())
+                .set_condition(condition);
+            let permission = from_sdk_permission(listed.build(), ACCOUNT);
+            let opt_in = crate::lakeformation_convert::from_sdk_opt_in(opt_in.build(), ACCOUNT);
+            [permission.resource, opt_in.resource]
+        };
+        assert_eq!(
+            read(None),
+            [ListedResource::Catalog, ListedResource::Catalog]
+        );
+        let bare = lakeformation::Condition::builder().build();
+        for resource in read(Some(bare)) {
+            assert!(matches!(resource, ListedResource::Other(_)), "{resource:?}");
+        }
+        let shown = lakeformation::Condition::builder().expression("x").build();
+        assert_eq!(
+            read(Some(shown)),
+            [ListedResource::Catalog, ListedResource::Catalog]
+        );
+    }
+
+    #[test]
+    fn an_expression_that_leaves_out_what_it_requires_is_none() {
+        let tag = |key: &str, values: &[&str]| {
+            let values = values.iter().map(|&value| value.to_owned()).collect();
+            let tag = lakeformation::LfTag::builder().tag_key(key);
+            tag.set_tag_values(Some(values)).build().unwrap()
+        };
+        assert!(from_sdk_expression(&[]).is_none());
+        assert!(from_sdk_expression(&[tag("a", &["x"]), tag("b", &[])]).is_none());
+        assert!(from_sdk_expression(&[tag("a", &["x"]), tag("A", &["y"])]).is_none());
+        let both = from_sdk_expression(&[tag("a", &["x"]), tag("b", &["y"])]);
+        assert_eq!(both.unwrap().len(), 2);
+        let policy = lakeformation::LfTagPolicyResource::builder()
+            .resource_type(lakeformation::ResourceType::Table)
+            .set_expression(Some(Vec::new()))
+            .build();
+        let resource = lakeformation::Resource::builder().lf_tag_policy(policy.unwrap());
+        let listed = from_sdk_resource(resource.build(), ACCOUNT);
+        assert!(matches!(listed, ListedResource::Other(_)), "{listed:?}");
+        let columns = lakeformation::TableWithColumnsResource::builder();
+        let columns = columns
+            .database_name("sales")
+            .name("orders")
+            .build()
+            .unwrap();
+        let resource = lakeformation::Resource::builder().table_with_columns(columns);
+        let listed = from_sdk_resource(resource.build(), ACCOUNT);
+        assert!(matches!(listed, ListedResource::Other(_)), "{listed:?}");
     }
 
     #[test]

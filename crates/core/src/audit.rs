@@ -18,6 +18,7 @@ mod plan_replay;
 use crate::ledger::ObjectCounts;
 use crate::plan::{Inputs, Plan};
 use crate::render::counted;
+use crate::scope::Facet;
 use crate::step::{Step, StepTarget};
 use failure_sets::FailureSets;
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,7 @@ pub fn deletions(steps: &[Step]) -> ObjectCounts {
             Step::DeleteDatabase { .. } => counts.databases += 1,
             Step::DeleteTable { .. } => counts.tables += 1,
             Step::DeletePartition { .. } => counts.partitions += 1,
+            Step::RemoveAttachment { key, .. } if key.facet() == Facet::Items => counts.items += 1,
             Step::CreateDatabase { .. }
             | Step::UpdateDatabase { .. }
             | Step::CreateTable { .. }
@@ -235,7 +237,8 @@ fn is_deletion_of(kind: &str, step: &Step) -> bool {
     match kind {
         "database" => deleted.databases > 0,
         "table" => deleted.tables > 0,
-        _ => deleted.partitions > 0,
+        "partition" => deleted.partitions > 0,
+        _ => deleted.items > 0,
     }
 }
 
@@ -268,6 +271,12 @@ fn check_deletion_limit(
             planned_deletions.partitions,
             budget.deleted_last_hour.partitions,
             budget.paired.partitions,
+        ),
+        (
+            "Lake Formation item",
+            planned_deletions.items,
+            budget.deleted_last_hour.items,
+            budget.paired.items,
         ),
     ];
     let mut rejections = Vec::new();

@@ -14,6 +14,7 @@ mod cloudtrail_record;
 mod data_access;
 mod glue_catalog;
 mod lenient_json;
+mod lf_subject_calls;
 mod operational;
 mod own_catalog;
 mod s3_replication;

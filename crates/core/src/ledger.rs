@@ -3,6 +3,7 @@
 
 mod item_keys;
 mod lf_tag_lease;
+mod object_counts;
 mod pending_objects;
 mod scan_schedule;
 
@@ -11,6 +12,7 @@ pub use item_keys::{
     item_under_way, managed_item_key, read_only_admin_key,
 };
 pub use lf_tag_lease::{EarlierHolder, LfTagLease};
+pub use object_counts::{DeletionCounts, ObjectCounts};
 pub use pending_objects::{
     ExpectedReplica, MAX_SAMPLES_PER_REASON, MissingObjects, PendingObjects,
 };
@@ -74,6 +76,13 @@ impl Pairing {
     #[must_use]
     pub fn created_in(&self, site: SiteId) -> Option<Timestamp> {
         *self.created.get(site)
+    }
+
+    /// Whether the pairing is of the object of a site that was created at this time. An object without a creation
+    /// time cannot be told from another one of its name.
+    #[must_use]
+    pub fn is_of_object(&self, site: SiteId, created: Option<Timestamp>) -> bool {
+        created.is_some() && self.created_in(site) == created
     }
 
     /// The pairing to record of a subject whose row another run may have changed from `base` to
@@ -412,46 +421,6 @@ impl LedgerRow {
 /// Rows by subject.
 pub type LedgerRows = BTreeMap<Subject, LedgerRow>;
 
-/// Object counts by kind: of what is paired, or of what was deleted within an hour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectCounts {
-    /// Databases.
-    pub databases: usize,
-    /// Tables.
-    pub tables: usize,
-    /// Partitions.
-    pub partitions: usize,
-}
-
-/// Counts of deletions, by the kinds of a domain.
-pub trait DeletionCounts: Clone + Default {
-    /// Adds counts by kind.
-    #[must_use]
-    fn plus(self, other: Self) -> Self;
-}
-
-impl DeletionCounts for ObjectCounts {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            databases: self.databases.saturating_add(other.databases),
-            tables: self.tables.saturating_add(other.tables),
-            partitions: self.partitions.saturating_add(other.partitions),
-        }
-    }
-}
-
-impl ObjectCounts {
-    /// Subtracts counts by kind, down to 0.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            databases: self.databases.saturating_sub(other.databases),
-            tables: self.tables.saturating_sub(other.tables),
-            partitions: self.partitions.saturating_sub(other.partitions),
-        }
-    }
-}
-
 /// The deletions of the last hour that count against the deletion limit, by minute since the Unix
 /// epoch. One item of the ledger holds them all, so that a conditional write spends of the limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -550,6 +519,21 @@ mod tests {
     }
 
     #[test]
+    fn an_object_without_a_creation_time_is_no_paired_object() {
+        let site = Epoch::INITIAL.standby();
+        let at = |secs| Some(Timestamp::from_secs(secs));
+        let pairing = |created| Pairing {
+            created: BySite::from_roles(Epoch::INITIAL, None, created),
+            digest: BySite::from_roles(Epoch::INITIAL, None, None),
+            link: false,
+        };
+        assert!(pairing(at(1)).is_of_object(site, at(1)));
+        assert!(!pairing(at(1)).is_of_object(site, at(2)));
+        assert!(!pairing(at(1)).is_of_object(site, None));
+        assert!(!pairing(None).is_of_object(site, None));
+    }
+
+    #[test]
     fn the_pairing_of_two_functions_is_that_of_the_newest_object_of_the_standby() {
         let epoch = Epoch::INITIAL;
         let pairing = |primary, standby| {
@@ -589,6 +573,7 @@ mod tests {
             databases: usize::MAX,
             tables: usize::MAX,
             partitions: usize::MAX,
+            items: usize::MAX,
         };
         assert_eq!(most.plus(most), most);
     }

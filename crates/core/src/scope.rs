@@ -1,8 +1,10 @@
 //! Scopes: the subjects and facets to read, as an event, a resync or an operator requests them.
 
+mod deleted_item;
 mod grant_calls;
 mod lf_subject;
 
+pub use deleted_item::DeletedItem;
 pub use grant_calls::{GrantCallTimes, KnownGrantCalls, may_stay_listed};
 pub use lf_subject::LfSubject;
 
@@ -135,6 +137,10 @@ pub struct ReadRequest {
     /// them, or the current run created them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deletable_partitions: BTreeSet<Vec<String>>,
+    /// The items of a Lake Formation subject whose deletion an event named. An empty listing of the primary proves
+    /// the absence of these, and of no others.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub deleted_items: BTreeSet<DeletedItem>,
     /// The values of partitions that an event named. They are read by name, unless all partitions
     /// are read anyway.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -159,6 +165,8 @@ impl ReadRequest {
         self.facets.extend(&other.facets);
         self.deletion_named |= other.deletion_named;
         self.unnamed_partitions_deleted |= other.unnamed_partitions_deleted;
+        self.deleted_items
+            .extend(other.deleted_items.iter().cloned());
         self.partition_values
             .extend(other.partition_values.iter().cloned());
         self.deletable_partitions

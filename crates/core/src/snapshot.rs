@@ -224,6 +224,17 @@ pub fn by_key(attachments: Vec<ObservedAttachment>) -> Attachments {
 /// including the grants on its columns.
 pub type GrantListing = Subject;
 
+/// An opt-in of the primary without a counterpart in the standby.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnmappedOptIn {
+    /// What it may decide on.
+    pub subject: Subject,
+    /// The principal in the standby; `None` if it may be any.
+    pub principal: Option<Principal>,
+    /// Its principal as the primary lists it, and why it has no counterpart.
+    pub description: String,
+}
+
 /// The state of one Region, as far as a scope requested it.
 ///
 /// An object that is not in a map was not requested, which is not the same as absent.
@@ -255,15 +266,19 @@ pub struct Snapshot {
     pub lf_tagged_resources: BTreeMap<LfTagSearch, Observation<Vec<LfTaggedResource>>>,
     /// Subjects whose grants come from a full read, which lists all grants twice.
     pub full_grant_reads: BTreeSet<GrantListing>,
-    /// Subjects whose grants come from a full read that returned some grant, so that an empty result
-    /// for the subject is not caused by a lost permission.
+    /// Subjects whose grants come from a full read that proves absences: it returned some grant, so that an empty
+    /// result for the subject is not caused by a lost permission, and the Region refused no part of it.
     pub nonempty_full_grant_reads: BTreeSet<GrantListing>,
     /// The data lake settings, where they were requested.
     pub settings: Option<Observation<ObservedSettings>>,
     /// Whether Twinlake's role is an administrator according to these settings.
     pub is_administrator: bool,
-    /// All opt-ins, where they were listed.
+    /// All opt-ins, where they were listed, also those of principals that the policy ignores. Without those in
+    /// `unmapped_opt_ins`.
     pub opt_ins: Option<Observation<BTreeSet<OptIn>>>,
+    /// Of the primary: the opt-ins that cannot be made in the standby, because their principal or their resource
+    /// has no counterpart. They limit access in the primary all the same.
+    pub unmapped_opt_ins: BTreeSet<UnmappedOptIn>,
     /// Of the standby, where all grants of both Regions were listed: the grants to
     /// `IAM_ALLOWED_PRINCIPALS` that the primary lacks.
     pub extra_iam_grants: Option<BTreeSet<PermissionGrant>>,

@@ -191,6 +191,11 @@ pub enum Step {
         removed_read_only_admins: BTreeSet<Principal>,
         /// All other settings, without the default permissions, if they change.
         other_settings: Option<DataLakeSettings>,
+        /// The administrators that the standby has, without those that the plan removes: the write replaces all of
+        /// them, and is not made from settings that lack one.
+        kept_admins: BTreeSet<Principal>,
+        /// The same of the read-only administrators.
+        kept_read_only_admins: BTreeSet<Principal>,
         /// Whether the step adds nothing to what the standby's settings allow.
         only_narrows: bool,
     },

@@ -283,6 +283,8 @@ mod tests {
                 .collect(),
             removed_read_only_admins: [].into(),
             other_settings: None,
+            kept_admins: [].into(),
+            kept_read_only_admins: [].into(),
             only_narrows: true,
         };
         assert!(settings(&["arn"]).takes_away());

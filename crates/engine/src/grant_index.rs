@@ -1,9 +1,10 @@
 //! Listed permissions, split into single grants and indexed by subject.
 
+use crate::ports::PermissionResourceType;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::grant::{GrantMapping, Grants, ListedPermission, normalize};
 use twinlake_core::scope::{Subject, subject_of_grant};
-use twinlake_core::{PermissionGrant, Principal};
+use twinlake_core::{CallError, PermissionGrant, Principal};
 
 /// Most entries in one page of `ListPermissions`.
 pub const LIST_PERMISSIONS_PAGE_SIZE: usize = 1000;
@@ -25,8 +26,10 @@ pub struct GrantIndex {
     pub calls: usize,
     /// Number of these calls that list grants on databases and tables.
     pub object_calls: usize,
-    /// Grants that only one of two listings contained.
+    /// Grants that only one of two listings contained, of the types that were listed twice.
     pub inconsistent: BTreeSet<PermissionGrant>,
+    /// Resource types whose own listing the Region refused, with the errors: their grants were listed once.
+    pub refused_types: BTreeMap<PermissionResourceType, CallError>,
 }
 
 impl GrantIndex {
@@ -50,7 +53,36 @@ impl GrantIndex {
             calls: 0,
             object_calls: 0,
             inconsistent: BTreeSet::new(),
+            refused_types: BTreeMap::new(),
         }
+    }
+
+    /// Whether the listings prove that a grant on a subject that they lack does not exist: some entry was listed,
+    /// and every type of grants on the subject was listed twice.
+    #[must_use]
+    pub fn proves_absence_on(&self, subject: &Subject) -> bool {
+        self.has_entries && !self.is_partly_refused(subject)
+    }
+
+    /// Whether the Region refused to list a type of grants on a subject.
+    fn is_partly_refused(&self, subject: &Subject) -> bool {
+        let types = PermissionResourceType::of_grants_on(subject);
+        types
+            .iter()
+            .any(|kind| self.refused_types.contains_key(kind))
+    }
+
+    /// Adds the types whose listing the Region refused. What only the other listing shows of them is not inconsistent.
+    #[must_use]
+    pub fn with_refused_types(
+        mut self,
+        refused: BTreeMap<PermissionResourceType, CallError>,
+    ) -> Self {
+        self.refused_types = refused;
+        let mut inconsistent = std::mem::take(&mut self.inconsistent);
+        inconsistent.retain(|grant| !self.is_partly_refused(&subject_of_grant(grant)));
+        self.inconsistent = inconsistent;
+        self
     }
 
     /// Merges a second listing. A grant is kept if either listing contains it.

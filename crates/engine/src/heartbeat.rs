@@ -44,7 +44,7 @@ pub async fn write_heartbeat<R: WriteRegion>(region: &R, now: Timestamp) -> Resu
         columns: FilterColumns::Only(BTreeSet::from([id.table.clone()])),
     });
     let results = region
-        .put_attachments(&Subject::Table(id), &[&filter])
+        .put_attachments(&Subject::Table(id), &[&filter], true)
         .await?;
     results.into_iter().collect()
 }

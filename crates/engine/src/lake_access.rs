@@ -5,7 +5,8 @@
 //!
 //! - No other principal loses access: administrators are only added, and only those that this
 //!   module added are removed again.
-//! - The settings are read just before they are written, and read back.
+//! - The settings are read just before they are written, and read back. They are written only if two reads in
+//!   a row show the same administrators to keep: the write replaces all of them.
 
 use crate::ports::{
     DefaultPermissionsChange, GrantFilter, MAX_PERMISSIONS_PER_BATCH, PermissionResourceType,
@@ -276,7 +277,10 @@ pub async fn apply_changes<R: WriteRegion>(
 ) -> Result<(), CallError> {
     let clears_defaults = changes.cleared_database_defaults || changes.cleared_table_defaults;
     if clears_defaults || !changes.administrators.is_empty() {
+        let known = region.settings().await?.data_lake_settings;
         let change = SettingsChange {
+            kept_admins: known.admins,
+            kept_read_only_admins: known.read_only_admins,
             added_admins: changes.administrators.clone(),
             default_permissions: match clears_defaults {
                 true => DefaultPermissionsChange::Clear,
@@ -331,7 +335,11 @@ async fn revert_settings<R: WriteRegion>(
     if !restores_defaults && changes.administrators.is_empty() {
         return Ok(());
     }
+    let known = region.settings().await?.data_lake_settings;
+    let kept = known.admins.difference(&changes.administrators);
     let change = SettingsChange {
+        kept_admins: kept.cloned().collect(),
+        kept_read_only_admins: known.read_only_admins,
         removed_admins: changes.administrators.clone(),
         default_permissions: match restores_defaults {
             true => DefaultPermissionsChange::Restore {

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use tables::TableDefinition;
 use twinlake_core::catalog::{MaybeLink, Observed};
-use twinlake_core::ledger::{LedgerRows, ObjectCounts};
+use twinlake_core::ledger::{LedgerRows, ObjectCounts, intended_item};
 use twinlake_core::partition_diff::PartitionValues;
 use twinlake_core::policy::ScanWindow;
 use twinlake_core::scope::ReadRequest;
@@ -305,7 +305,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         if let Some((Observation::Present(primary), Observation::Present(standby))) =
             self.listed_grants()
         {
-            snapshots.standby.extra_iam_grants = Some(standby.extra_iam_grants(primary));
+            let is_whole = standby.refused_types.is_empty();
+            snapshots.standby.extra_iam_grants =
+                is_whole.then(|| standby.extra_iam_grants(primary));
         }
         self.read_lf_subjects(read_requests, snapshots).await;
         let mut attachments = Vec::new();
@@ -528,6 +530,19 @@ fn needs_proof<K: Ord, T>(
 #[must_use]
 pub fn count_paired(rows: &LedgerRows) -> ObjectCounts {
     let mut counts = ObjectCounts::default();
+    for row in rows.values() {
+        let is_item = |key: &&String| intended_item(key).is_none();
+        match &row.subject {
+            Subject::LakeFormation(
+                LfSubject::LfTags | LfSubject::LfTagExpressions | LfSubject::DataLocations,
+            ) => counts.items += row.managed_keys.iter().filter(is_item).count(),
+            Subject::LakeFormation(LfSubject::Permissions | LfSubject::Settings)
+            | Subject::Catalog
+            | Subject::Database(_)
+            | Subject::Table(_)
+            | Subject::Function(_) => {}
+        }
+    }
     for row in rows.values().filter(|row| row.pairing.is_some()) {
         match row.subject {
             Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => {}

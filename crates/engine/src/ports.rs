@@ -310,14 +310,16 @@ pub trait WriteRegion: ReadRegion {
     async fn delete_function(&self, id: &FunctionId) -> Result<(), CallError>;
 
     /// Creates or replaces attachments of a subject; of column statistics at most
-    /// [`MAX_STATISTICS_PER_UPDATE`] at a time.
+    /// [`MAX_STATISTICS_PER_UPDATE`] at a time. Without `may_replace`, a registration or a named expression that exists
+    /// and differs is left as it is: it was made since the plan read that there was none, so it is somebody's.
     ///
     /// # Errors
-    /// The call as a whole failed.
+    /// The call as a whole failed. `Contended` for an attachment that was left as it is.
     async fn put_attachments(
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError>;
 
     /// Removes attachments of one kind.

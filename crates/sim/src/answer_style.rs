@@ -3,6 +3,7 @@
 use crate::error::ApiError;
 use serde_json::Value;
 use twinlake_core::CallErrorKind;
+use twinlake_engine::ports::PermissionResourceType;
 
 /// How the services answer. The facts, and what each call changes, are the same in every style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,21 @@ pub enum AnswerStyle {
     /// - errors of batch entries that name no entry,
     /// - a time-out for some writes that took effect.
     Unusual,
+}
+
+/// An answer of one Region that nothing documented excludes, beside those of [`AnswerStyle::Unusual`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnusualAnswer {
+    /// `ListPermissions` refuses the listing of one resource type.
+    RefusesGrantsOfType(PermissionResourceType),
+    /// `GetDataLakeSettings` answers without the settings.
+    OmitsSettings,
+    /// `GetDataLakeSettings` lists no administrators.
+    EmptyAdministrators,
+    /// `GetTags` refuses tables.
+    RefusesTagsOfTables,
+    /// `UpdateLFTag` refuses to delete a value, and `GetLFTag` lists no values.
+    OmitsLfTagValues,
 }
 
 /// Of the writes that take effect, in the unusual style, this one in so many is answered with a

@@ -12,6 +12,7 @@ pub(crate) use wire::is_of_type;
 pub(crate) use wire::{entry_json, resource_database, resource_json, resource_table};
 use wire::{parse_resource, stored_resources};
 
+use crate::answer_style::UnusualAnswer;
 use crate::api::{array_field, page, parse_field, required_text};
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -333,6 +334,9 @@ impl SimState {
     }
 
     fn get_settings(&self, caller: Caller<'_>) -> ApiResult {
+        if self.answers(caller.region, UnusualAnswer::OmitsSettings) {
+            return Ok(json!({}));
+        }
         let region = self.region(caller.region)?;
         let principals = |all: &[String]| -> Vec<Value> {
             all.iter()
@@ -350,6 +354,11 @@ impl SimState {
             (settings.as_object_mut(), region.other_settings.as_object())
         {
             all.extend(other_settings.clone());
+        }
+        if self.answers(caller.region, UnusualAnswer::EmptyAdministrators)
+            && let Some(all) = settings.as_object_mut()
+        {
+            all.insert("DataLakeAdmins".to_owned(), json!([]));
         }
         Ok(json!({"DataLakeSettings": settings}))
     }

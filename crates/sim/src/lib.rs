@@ -31,7 +31,7 @@ mod redshift;
 mod state;
 mod table_files;
 
-pub use answer_style::AnswerStyle;
+pub use answer_style::{AnswerStyle, UnusualAnswer};
 pub use error::ApiError;
 pub use glue::BulkSize;
 pub use query_tools::SimQueryTools;

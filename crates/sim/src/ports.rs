@@ -521,10 +521,7 @@ impl ReadRegion for SimRegion {
     }
 
     async fn settings(&self) -> Result<ObservedSettings, CallError> {
-        let answer = self.call("GetDataLakeSettings", &json!({})).await?;
-        Ok(ObservedSettings::new(lakeformation::parse_settings(
-            answer.get("DataLakeSettings"),
-        )))
+        Ok(ObservedSettings::new(self.read_settings().await?))
     }
 
     async fn opt_ins(&self) -> Result<Vec<OptIn>, CallError> {

@@ -2,7 +2,7 @@
 
 mod listing;
 
-use crate::answer_style::AnswerStyle;
+use crate::answer_style::{AnswerStyle, UnusualAnswer};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fault_injection::{InjectedFault, KillSwitch, RandomFaults};
@@ -171,6 +171,8 @@ pub struct SimState {
     pub(crate) regions: BTreeMap<String, RegionStore>,
     pub(crate) quirks: BTreeSet<Quirk>,
     pub(crate) answer_style: AnswerStyle,
+    /// The unusual answers of each Region.
+    unusual_answers: BTreeSet<(String, UnusualAnswer)>,
     /// The number of writes that took effect.
     pub(crate) writes: u64,
     pub(crate) injected_faults: Vec<InjectedFault>,
@@ -221,6 +223,7 @@ impl SimState {
                 .collect(),
             quirks: Quirk::DEFAULT.into_iter().collect(),
             answer_style: AnswerStyle::default(),
+            unusual_answers: BTreeSet::new(),
             writes: 0,
             injected_faults: Vec::new(),
             random_faults: None,
@@ -312,6 +315,19 @@ impl SimState {
     /// Sets how the services answer.
     pub fn set_answer_style(&mut self, style: AnswerStyle) {
         self.answer_style = style;
+    }
+
+    /// Sets whether a Region gives an unusual answer.
+    pub fn set_unusual_answer(&mut self, region: &str, answer: UnusualAnswer, on: bool) {
+        let answer = (region.to_owned(), answer);
+        match on {
+            true => self.unusual_answers.insert(answer),
+            false => self.unusual_answers.remove(&answer),
+        };
+    }
+
+    pub(crate) fn answers(&self, region: &str, answer: UnusualAnswer) -> bool {
+        self.unusual_answers.contains(&(region.to_owned(), answer))
     }
 
     /// Returns the JSON form of table wildcards in listings.

@@ -236,7 +236,8 @@ impl LakeSetup {
         let call = self.s3.get_bucket_lifecycle_configuration().bucket(bucket);
         let found = call.expected_bucket_owner(&self.account).send().await;
         let found = found.map_err(|e| call_error::from_sdk(CALL, &self.region, &e));
-        let rules = if_found(found)?.and_then(|found| found.rules);
+        let rules = if_found(found)?.map(|found| self.required(CALL, found.rules));
+        let rules = rules.transpose()?;
         let found = rules.map(|rules| by_id(rules.into_iter().map(with_filter).collect()));
         let wanted = by_id(self.sdk_lifecycle(wanted)?);
         Ok(SetupState::of(found.as_ref(), &wanted, |found| {
@@ -288,8 +289,10 @@ impl LakeSetup {
     pub async fn bucket_policy_text(&self, bucket: &str) -> Result<Option<String>, CallError> {
         let call = self.s3.get_bucket_policy().bucket(bucket);
         let found = call.expected_bucket_owner(&self.account).send().await;
-        let found = found.map_err(|e| call_error::from_sdk("GetBucketPolicy", &self.region, &e));
-        Ok(if_found(found)?.and_then(|found| found.policy))
+        const CALL: &str = "GetBucketPolicy";
+        let found = found.map_err(|e| call_error::from_sdk(CALL, &self.region, &e));
+        let policy = if_found(found)?.map(|found| self.required(CALL, found.policy));
+        policy.transpose()
     }
 
     /// The state of the policy of a bucket.
@@ -333,7 +336,9 @@ impl LakeSetup {
         let found = call.expected_bucket_owner(&self.account).send().await;
         let found =
             found.map_err(|e| call_error::from_sdk("GetBucketReplication", &self.region, &e));
-        let found = if_found(found)?.and_then(|found| found.replication_configuration);
+        let found = if_found(found)?
+            .map(|found| self.required("GetBucketReplication", found.replication_configuration));
+        let found = found.transpose()?;
         let mut found_rules = found.iter().flat_map(|found| &found.rules);
         let lacks_time_control = with_time_control && !found_rules.all(has_time_control);
         let found = found.map(|found| {

@@ -24,10 +24,12 @@ impl LakeSetup {
             Ok((listed, page.next_token))
         })
         .await?;
-        let mut listed = listed
+        let listed: Result<Vec<Registration>, String> = listed
             .into_iter()
-            .map(lakeformation_convert::from_sdk_registration);
-        let found = listed.find(|found| found.arn == wanted.arn);
+            .map(lakeformation_convert::from_sdk_registration)
+            .collect();
+        let listed = listed.map_err(|problem| self.invalid("ListResources", problem))?;
+        let found = listed.into_iter().find(|found| found.arn == wanted.arn);
         // The owner is not among what the template sets.
         let found = found.map(|found| Registration {
             owner: None,

@@ -501,6 +501,7 @@ pub(super) fn parse_object_counts(item: &Item) -> ObjectCounts {
         databases: count_attribute(item, "databases"),
         tables: count_attribute(item, "tables"),
         partitions: count_attribute(item, "partitions"),
+        items: count_attribute(item, "items"),
     }
 }
 

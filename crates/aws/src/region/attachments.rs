@@ -129,9 +129,10 @@ impl AwsRegion {
         let response = call.send().await;
         let response = response.map_err(|e| call_error::from_sdk("GetTags", &self.region, &e));
         let response = match (response, subject) {
-            // Where Glue does not support tags on tables, the call is invalid.
+            // Where Glue does not support tags on tables, the call is invalid. It may be for other reasons too.
             (Err(error), Subject::Table(_)) if error.kind == CallErrorKind::Invalid => {
-                return Ok(Vec::new());
+                let kind = CallErrorKind::Unsupported;
+                return Err(CallError { kind, ..error });
             }
             (response, _) => response?,
         };
@@ -173,12 +174,15 @@ impl AwsRegion {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
         if attachments
             .iter()
             .any(|attachment| is_lakeformation(&attachment.key()))
         {
-            return self.write_lf_attachments(subject, attachments).await;
+            return self
+                .write_lf_attachments(subject, attachments, may_replace)
+                .await;
         }
         let mut results = EntryResults::new();
         let (mut statistics, mut tags) = (Vec::new(), Vec::new());
@@ -486,7 +490,10 @@ mod tests {
             value: "a".to_owned(),
         };
         let both = [&index, &tag];
-        let written = region.write_attachments(&table(), &both).await.unwrap();
+        let written = region
+            .write_attachments(&table(), &both, true)
+            .await
+            .unwrap();
         assert_eq!(written, [Ok(()), Ok(())]);
         let made: Vec<String> = std::mem::take(&mut *calls.0.lock().unwrap());
         assert_eq!(made, ["CreatePartitionIndex", "TagResource"]);
@@ -498,7 +505,10 @@ mod tests {
         assert_eq!(removed[1], Ok(()));
 
         let of_database = Subject::Database(Name::new("sales").unwrap());
-        let refused = region.write_attachments(&of_database, &both).await.unwrap();
+        let refused = region
+            .write_attachments(&of_database, &both, true)
+            .await
+            .unwrap();
         assert!(refused[0].is_err() && refused[1].is_ok(), "{refused:?}");
         let location = AttachmentKey::Registration("arn:aws:s3:::lake/raw".to_owned());
         let mixed = [keys[1], &location];

@@ -11,8 +11,10 @@ mod settings;
 use super::AwsRegion;
 use crate::call_error;
 use lf_tag_assignments::Assignment;
-use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
+use std::collections::BTreeMap;
+use twinlake_core::catalog::{
+    Attachment, AttachmentKey, IndexStatus, NamedLfTagExpression, ObservedAttachment,
+};
 use twinlake_core::{CallError, CallErrorKind, LfSubject, Name, Subject};
 use twinlake_engine::ports::EntryResults;
 
@@ -93,6 +95,7 @@ impl AwsRegion {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
         let existing_expressions = self.existing_expressions(attachments).await?;
         let mut results: EntryResults = vec![Ok(()); attachments.len()];
@@ -115,11 +118,12 @@ impl AwsRegion {
                     continue;
                 }
                 (_, Attachment::NamedExpression(named_expression)) => {
-                    let exists = existing_expressions.contains(&named_expression.name);
-                    self.put_named_expression(named_expression, exists).await
+                    let existing = existing_expressions.get(&named_expression.name);
+                    self.put_named_expression(named_expression, existing, may_replace)
+                        .await
                 }
                 (_, Attachment::Registration(registration)) => {
-                    self.put_registration(registration).await
+                    self.put_registration(registration, may_replace).await
                 }
                 (
                     _,
@@ -166,29 +170,30 @@ impl AwsRegion {
         Ok(())
     }
 
-    /// The names of the standby's named expressions, if some are to be written.
+    /// The standby's named expressions by name, if some are to be written.
     async fn existing_expressions(
         &self,
         attachments: &[&Attachment],
-    ) -> Result<BTreeSet<String>, CallError> {
+    ) -> Result<BTreeMap<String, NamedLfTagExpression>, CallError> {
         let is_expression =
             |attachment: &&Attachment| matches!(attachment, Attachment::NamedExpression(_));
         if !attachments.iter().any(is_expression) {
-            return Ok(BTreeSet::new());
+            return Ok(BTreeMap::new());
         }
-        let listed = self.read_named_expressions().await?.into_iter();
-        let names = listed.filter_map(|attachment| match attachment.key() {
-            AttachmentKey::NamedExpression(name) => Some(name),
-            AttachmentKey::Index(_)
-            | AttachmentKey::Statistics(_)
-            | AttachmentKey::GlueTag(_)
-            | AttachmentKey::DataCellsFilter(_)
-            | AttachmentKey::LfTagAssignment { .. }
-            | AttachmentKey::OptIn(_)
-            | AttachmentKey::LfTagValue { .. }
-            | AttachmentKey::Registration(_) => None,
-        });
-        Ok(names.collect())
+        self.named_expressions().await
+    }
+
+    /// The result of a creation that found another item of the name: nothing is replaced that was made since the
+    /// plan read that there was none, unless it equals what would be made.
+    fn result_of_duplicate(&self, call: &str, is_equal: bool) -> Result<(), CallError> {
+        match is_equal {
+            true => Ok(()),
+            false => {
+                let message = "somebody has made another one of this name since it was read; it was left as it is";
+                let kind = CallErrorKind::Contended;
+                Err(CallError::new(kind, call, &self.region, message))
+            }
+        }
     }
 
     /// Deletes attachments. Assignments on one resource share a call; the other kinds take one call
@@ -246,3 +251,6 @@ impl AwsRegion {
         Ok(results)
     }
 }
+
+#[cfg(test)]
+mod tests;

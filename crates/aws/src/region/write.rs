@@ -344,8 +344,10 @@ impl WriteRegion for AwsRegion {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
-        self.write_attachments(subject, attachments).await
+        self.write_attachments(subject, attachments, may_replace)
+            .await
     }
 
     async fn remove_attachments(

@@ -31,13 +31,16 @@ pub(crate) async fn run(
     args: &ApproveDeletionsArgs,
 ) -> Result<CommandOutcome, CliError> {
     let mut names = args.names.clone();
+    let mut are_items_held = false;
     if names.is_empty() {
         let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
         let connection = LedgerConnection::open(&common.ledger, without_ledger).await?;
         let rows = StatusSnapshot::read(&connection, 0).await?.rows;
-        names = rows
-            .values()
-            .filter(|row| row.over_deletion_limit)
+        let held = rows.values().filter(|row| row.over_deletion_limit);
+        are_items_held = held
+            .clone()
+            .any(|row| matches!(row.subject, Subject::LakeFormation(_)));
+        names = held
             .filter_map(|row| match &row.subject {
                 Subject::Database(name) => Some(ObjectName::Database(name.clone()).to_string()),
                 Subject::Table(id) => Some(ObjectName::Table(id.clone()).to_string()),
@@ -45,11 +48,19 @@ pub(crate) async fn run(
             })
             .collect();
     }
-    if names.is_empty() {
+    if names.is_empty() && !are_items_held {
         output::print("No deletions are held.");
         return Ok(CommandOutcome::Done);
     }
-    let objects = render::escape(&names.join(", "));
+    let objects = match are_items_held {
+        // LF-Tags, expressions and locations have no name on the command line: the plan of everything has them.
+        true => {
+            names.clear();
+            "the whole catalog, because deletions of LF-Tags, LF-Tag expressions or registered locations are held"
+                .to_owned()
+        }
+        false => render::escape(&names.join(", ")),
+    };
     output::print(&format!(
         "The whole plan of these objects follows, and its deletions and revokes at its end: {objects}."
     ));

@@ -205,7 +205,11 @@ fn describe_scope(scope: &Scope) -> String {
     let mut text = String::new();
     for (subject, request) in &scope.read_requests {
         let facets: Vec<String> = request.facets.iter().map(facet_name).collect();
-        let deletion = match (request.deletion_named, request.unnamed_partitions_deleted) {
+        let is_named = request.deletion_named || !request.deleted_items.is_empty();
+        let deletion = match (is_named, request.unnamed_partitions_deleted) {
+            (true, _) if !request.deleted_items.is_empty() => {
+                " (the event says that items of it were deleted)"
+            }
             (true, _) => " (the event names its deletion)",
             (false, true) => " (the event says that partitions of it were deleted, and not which)",
             (false, false) => "",

@@ -153,6 +153,9 @@ impl<'a> PlanReplay<'a> {
                 removed_read_only_admins,
                 other_settings,
                 only_narrows,
+                // They can only make the write fail.
+                kept_admins: _,
+                kept_read_only_admins: _,
             } => self.put_settings(
                 [added_admins, added_read_only_admins],
                 [removed_admins, removed_read_only_admins],

@@ -7,7 +7,7 @@
 
 use super::lakeformation::{DataCellsFilter, NamedLfTagExpression, OptIn, Registration};
 use crate::name::Name;
-use crate::scope::Facet;
+use crate::scope::{DeletedItem, Facet};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -47,6 +47,25 @@ pub enum AttachmentKey {
 }
 
 impl AttachmentKey {
+    /// Whether an event names this item as deleted.
+    #[must_use]
+    pub fn is_named_by(&self, deleted: &DeletedItem) -> bool {
+        match deleted {
+            DeletedItem::LfTag(tag) => matches!(self, Self::LfTagValue { key, .. } if key == tag),
+            DeletedItem::LfTagValue {
+                key: tag,
+                value: gone,
+            } => {
+                matches!(self, Self::LfTagValue { key, value } if key == tag && value == gone)
+            }
+            DeletedItem::NamedExpression(name) => {
+                matches!(self, Self::NamedExpression(own) if own == name)
+            }
+            DeletedItem::Registration(arn) => matches!(self, Self::Registration(own) if own == arn),
+            DeletedItem::Unnamed => false,
+        }
+    }
+
     /// Returns the facet that the attachment is read with.
     #[must_use]
     pub fn facet(&self) -> Facet {

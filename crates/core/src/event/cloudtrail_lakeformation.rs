@@ -4,8 +4,9 @@
 //! How a record spells `LFTag`, and what it omits of a data cells filter, is not known (Q-06,
 //! So keys are compared without regard to case, and filters are read from the API.
 
-use super::cloudtrail_record::{arns, is_omitted, no_valid_name};
+use super::cloudtrail_record::{arns, has_omitted_part, is_omitted, no_valid_name};
 use super::lenient_json::LenientJson;
+use super::lf_subject_calls::parse_lake_formation_subject;
 use super::{EventContext, Parsed, UnrecognizedEvent, own_catalog, quoted};
 use crate::grant::{
     self, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, ListedColumns, ListedPermission,
@@ -48,7 +49,11 @@ pub(super) fn parse(
         "PutDataLakeSettings" => LfSubject::Settings,
         _ => return parse_call_with_names(record, event_name, event_context),
     };
-    Ok(parse_lake_formation_subject(lf_subject, event_name))
+    Ok(parse_lake_formation_subject(
+        lf_subject,
+        (event_name, request),
+        event_context,
+    ))
 }
 
 /// Parses a call whose parameters name what it changes.
@@ -104,25 +109,6 @@ fn parse_call_with_names(
             quoted(event_name)
         ))),
     }
-}
-
-/// Parses a call on LF-Tags, LF-Tag expressions, registered locations or data lake settings.
-fn parse_lake_formation_subject(lf_subject: LfSubject, event_name: &str) -> Parsed {
-    let mut scope = Scope::default();
-    let creating_verbs = ["Create", "Register", "Put"];
-    let read_request = match creating_verbs
-        .iter()
-        .any(|verb| event_name.starts_with(verb))
-    {
-        true => ReadRequest::for_facets(&[Facet::Items]),
-        false => ReadRequest {
-            // UpdateLFTag may delete values of a tag.
-            deletion_named: event_name.starts_with("De") || event_name == "UpdateLFTag",
-            ..ReadRequest::for_facets(lf_subject.facets())
-        },
-    };
-    scope.add(Subject::LakeFormation(lf_subject), read_request);
-    Parsed::Scope(scope)
 }
 
 /// Which entries of a call on permissions were done. A batch call succeeds although entries of it
@@ -219,15 +205,6 @@ fn parse_permission_calls<'r>(
         scope.merge(Scope::catalog());
     }
     Ok(Parsed::Scope(scope))
-}
-
-/// Whether CloudTrail left out a part of the parameters, however deep. The keys are those of the API: no name of an
-/// object is one.
-fn has_omitted_part(part: LenientJson<'_>) -> bool {
-    let is_marker = |key: &str| key.eq_ignore_ascii_case("omitted");
-    let mut members = part.pairs();
-    members.any(|(key, value)| is_marker(key) || has_omitted_part(value))
-        || part.items().any(has_omitted_part)
 }
 
 /// Adds when grants were made or revoked that AWS may list long after their revoke. A revoke that names

@@ -108,6 +108,15 @@ fn without_session(arn: &str) -> String {
     Arn::parse(arn).map_or_else(|| arn.to_owned(), Arn::without_session)
 }
 
+/// Whether CloudTrail left out a part of the parameters, however deep. The keys are those of the API: no name of an
+/// object is one.
+pub(super) fn has_omitted_part(part: LenientJson<'_>) -> bool {
+    let is_marker = |key: &str| key.eq_ignore_ascii_case("omitted");
+    let mut members = part.pairs();
+    members.any(|(key, value)| is_marker(key) || has_omitted_part(value))
+        || part.items().any(has_omitted_part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,6 +41,34 @@ pub enum ListedResource {
 }
 
 impl ListedResource {
+    /// How the name of a resource in another catalog ends.
+    const OF_OTHER_CATALOG: &'static str = "of another catalog";
+
+    /// A resource in another catalog than the account's default one.
+    #[must_use]
+    pub fn in_other_catalog(what: &str) -> Self {
+        Self::Other(format!("{what} {}", Self::OF_OTHER_CATALOG))
+    }
+
+    /// Whether it is one of [`ListedResource::in_other_catalog`]: it decides on nothing in the default catalog.
+    #[must_use]
+    pub fn is_in_other_catalog(&self) -> bool {
+        match self {
+            Self::Other(kind) => kind.ends_with(Self::OF_OTHER_CATALOG),
+            Self::Database(_)
+            | Self::Table(_)
+            | Self::TableWildcard(_)
+            | Self::Columns(..)
+            | Self::ColumnWildcard(..)
+            | Self::DataCellsFilter(..)
+            | Self::Catalog
+            | Self::DataLocation(_)
+            | Self::LfTag(..)
+            | Self::LfTagPolicy(..)
+            | Self::LfTagExpression(_) => false,
+        }
+    }
+
     /// The database that the resource is or belongs to, if any.
     #[must_use]
     pub fn database(&self) -> Option<&Name> {

@@ -106,9 +106,9 @@ pub(super) fn extra_grant(builder: &PlanBuilder<'_>, database: &crate::Name) -> 
     let in_primary = inputs.primary.all_tables_grants.get(database);
     let in_primary = in_primary.and_then(Observation::present);
     let ignored = ignored(builder).unwrap_or(Ignored::own_roles_only(inputs.own_roles));
-    let extra_grant = in_standby.keys().find(|grant| {
-        !ignored.contains(grant)
-            && !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
+    let extra_grant = in_standby.iter().find(|(grant, grantable)| {
+        let allowed = in_primary.and_then(|in_primary| in_primary.get(*grant));
+        !ignored.contains(grant) && !allowed.is_some_and(|allowed| *allowed || !**grantable)
     });
-    extra_grant.map(|grant| format!("it waits until {grant} is revoked in the standby"))
+    extra_grant.map(|(grant, _)| format!("it waits until {grant} is revoked in the standby"))
 }

@@ -121,7 +121,7 @@ fn is_managed(
         true => link::is_managed_link(epoch, row, existing),
         false => row
             .and_then(|row| row.pairing.as_ref())
-            .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created),
+            .is_some_and(|pairing| pairing.is_of_object(epoch.standby(), existing.created)),
     }
 }
 
@@ -239,7 +239,7 @@ fn check_managed(
     let mut current = existing.object.clone().into_comparable();
     let paired = row
         .and_then(|row| row.pairing.as_ref())
-        .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created);
+        .is_some_and(|pairing| pairing.is_of_object(epoch.standby(), existing.created));
     let intended = row.is_some_and(|row| row.intends(&digest(&current)));
     current.create_table_default_permissions = Some(Vec::new());
     if paired || intended || current == *desired {

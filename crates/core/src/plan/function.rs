@@ -145,5 +145,5 @@ fn reconcile(
 
 fn is_paired(epoch: Epoch, row: Option<&LedgerRow>, existing: &Observed<Function>) -> bool {
     let pairing = row.and_then(|row| row.pairing.as_ref());
-    pairing.is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created)
+    pairing.is_some_and(|pairing| pairing.is_of_object(epoch.standby(), existing.created))
 }

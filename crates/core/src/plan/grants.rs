@@ -376,7 +376,7 @@ fn hold_unproven_revokes(
     let (kind, reason) = if primary.is_administrator {
         (
             FindingKind::Unreadable,
-            "the primary lists no grant at all on it",
+            "the primary lists no grant at all, or refuses to list those of a resource type",
         )
     } else {
         (

@@ -154,20 +154,34 @@ fn removals(
         !in_primary.contains_key(*key) && managed.contains(&managed_item_key(key))
     };
     let extra: Vec<&AttachmentKey> = in_standby.keys().filter(is_extra).collect();
-    let Some(first) = extra.first() else {
+    if extra.is_empty() {
         return Vec::new();
-    };
+    }
     let requests = &builder.inputs.scope.read_requests;
     let request = requests.get(subject);
-    let named = request.is_some_and(|request| request.deletion_named);
+    let is_any_named =
+        request.is_some_and(|request| request.deletion_named || !request.deleted_items.is_empty());
     // A scope of items alone creates and updates: what names an item may not have been removed yet.
     let permissions = Subject::LakeFormation(LfSubject::Permissions);
     let with_grants = request.is_some_and(|request| request.facets.contains(&Facet::Grants));
-    if !with_grants || !(named || requests.contains_key(&permissions)) {
+    if !with_grants || !(is_any_named || requests.contains_key(&permissions)) {
         return extra.into_iter().map(managed_item_key).collect();
     }
-    let proven = builder.inputs.primary.is_administrator && (named || !in_primary.is_empty());
-    if !proven {
+    // An empty listing proves the absence only of what an event or a person named.
+    let is_named = |key: &AttachmentKey| {
+        request.is_some_and(|request| {
+            request.deletion_named
+                || request
+                    .deleted_items
+                    .iter()
+                    .any(|item| key.is_named_by(item))
+        })
+    };
+    let (proven, unproven): (Vec<&AttachmentKey>, Vec<&AttachmentKey>) =
+        extra.iter().copied().partition(|key| {
+            builder.inputs.primary.is_administrator && (is_named(key) || !in_primary.is_empty())
+        });
+    if let Some(first) = unproven.first() {
         let reason =
             format!("its {first} was not found in the primary, and its deletion is not proven");
         builder.mark_not_in_sync(
@@ -176,14 +190,16 @@ fn removals(
             FindingKind::Denied,
             reason,
         );
-    } else if builder.inputs.policy.deletions == DeletionPolicy::Retain {
+    }
+    if let (Some(first), DeletionPolicy::Retain) = (proven.first(), builder.inputs.policy.deletions)
+    {
         let reason = format!("the policy retains its {first}, which the primary lacks");
         builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
     } else {
-        for key in &extra {
+        for key in proven {
             builder.steps.push(Step::RemoveAttachment {
                 subject: subject.clone(),
-                key: (*key).clone(),
+                key: key.clone(),
             });
         }
     }

@@ -11,7 +11,7 @@ use crate::catalog::{Attachment, AttachmentKey, OptIn};
 use crate::grant::{ListedResource, PermissionGrant, Principal, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::{Facet, LfSubject, Subject, subject_of_grant, subject_of_opt_in};
-use crate::snapshot::Observation;
+use crate::snapshot::{AbsenceProof, Observation, UnmappedOptIn};
 use crate::step::{RevokeCause, Step};
 use std::collections::BTreeSet;
 
@@ -99,15 +99,16 @@ fn suspend_iam_grants_for_creation(
         );
         is_on_database && in_standby.contains(*opt_in)
     };
+    if let Some(obstacle) = unmapped_opt_in(builder, &subject, None) {
+        return Some(obstacle);
+    }
     let mut on_table = in_primary
         .iter()
         .filter(|opt_in| subject_of_opt_in(opt_in).overlaps(&subject));
     let opt_in = on_table.find(|opt_in| !decides_before_creation(opt_in))?;
-    for (grant, grantable) in by_policies {
-        lf_tag_policy_grants::suspend(builder, &grant, grantable, grantable);
-    }
-    for (grant, grantable) in grants {
-        let obstacle = match wait_of_grant(builder, &grant) {
+    // No grant is suspended unless all can be.
+    for (grant, _) in &grants {
+        let obstacle = match wait_of_grant(builder, grant) {
             Some(wait) => Some(wait),
             None => all_tables_grants::extra_table(builder, &id.database).map(Obstacle::for_read),
         };
@@ -119,6 +120,11 @@ fn suspend_iam_grants_for_creation(
             );
             return Some(Obstacle { reason, ..wait });
         }
+    }
+    for (grant, grantable) in by_policies {
+        lf_tag_policy_grants::suspend(builder, &grant, grantable, grantable);
+    }
+    for (grant, grantable) in grants {
         builder.steps.push(Step::Grant {
             grant: grant.clone(),
             grantable,
@@ -169,8 +175,11 @@ fn iam_policy_grants(builder: &PlanBuilder<'_>) -> Vec<(PermissionGrant, bool)> 
 /// covers would be missing.
 fn wait_of_grant(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<Obstacle> {
     let subject = subject_of_grant(grant);
-    missing_opt_in(builder, &subject, &|_| true)
-        .map(|reason| Obstacle::for_read(format!("{grant} waits: {reason}")))
+    let obstacle = missing_opt_in(builder, &subject, &|_| true)
+        .map(Obstacle::for_read)
+        .or_else(|| unmapped_opt_in(builder, &subject, None))?;
+    let reason = format!("{grant} waits: {}", obstacle.reason);
+    Some(Obstacle { reason, ..obstacle })
 }
 
 /// Returns why the removal of an opt-in has to wait: another opt-in of the principal that replaces it
@@ -185,6 +194,13 @@ fn wait_of_removal(
     if let Some(reason) = missing_opt_in(builder, subject, &is_of_principal) {
         let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
         return Some(Obstacle::for_read(reason));
+    }
+    if let Some(obstacle) = unmapped_opt_in(builder, subject, Some(&removed.principal)) {
+        let reason = format!(
+            "its opt-in of {} stays: {}",
+            removed.principal, obstacle.reason
+        );
+        return Some(Obstacle { reason, ..obstacle });
     }
     let database = subject.database().cloned().map(Subject::Database);
     let policies = Subject::LakeFormation(LfSubject::Permissions);
@@ -323,6 +339,30 @@ fn missing_opt_in(
     ))
 }
 
+/// Returns the obstacle if the primary has an opt-in that may decide on a subject, and for this principal if one is
+/// given, and that cannot be made in the standby. What does not exist in the standby needs no opt-in.
+fn unmapped_opt_in(
+    builder: &PlanBuilder<'_>,
+    subject: &Subject,
+    principal: Option<&Principal>,
+) -> Option<Obstacle> {
+    let mut all = builder.inputs.primary.unmapped_opt_ins.iter();
+    let may_be_of = |opt_in: &UnmappedOptIn| match (principal, &opt_in.principal) {
+        (Some(wanted), Some(own)) => own == wanted,
+        (None, _) | (_, None) => true,
+    };
+    let found = all.find(|opt_in| {
+        opt_in.subject.overlaps(subject)
+            && may_be_of(opt_in)
+            && !is_absent_in_standby(builder, &opt_in.subject)
+    })?;
+    Some(Obstacle::unmanaged(format!(
+        "in the primary, an opt-in limits access, and Twinlake cannot make it in the standby: that of {}; delete \
+         it there, or leave the grant to IAM_ALLOWED_PRINCIPALS out of the standby",
+        found.description
+    )))
+}
+
 /// Asks for a facet, and for the definition without which it is not planned.
 fn ask_for(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Facet) {
     builder.read_or_ask(subject, facet);
@@ -343,14 +383,22 @@ fn is_absent_in_standby(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
         matches!(step, Step::CreateTable { .. } | Step::CreateDatabase { .. })
             && step.subject() == *subject
     };
+    // An administrator who sees no other object of the parent sees this one all the same.
+    let is_proven = |proof: &AbsenceProof| {
+        let proof = AbsenceProof {
+            sibling_seen: true,
+            ..proof.clone()
+        };
+        proof.is_complete()
+    };
     let is_absent = match subject {
         Subject::Database(name) => {
-            matches!(standby.databases.get(name), Some(Observation::Absent(_)))
+            matches!(standby.databases.get(name), Some(Observation::Absent(proof)) if is_proven(proof))
         }
         Subject::Table(id) => match standby.tables.get(id) {
-            Some(Observation::Absent(_)) => true,
+            Some(Observation::Absent(proof)) if is_proven(proof) => true,
             Some(Observation::Present(_) | Observation::Unknown(_)) => false,
-            None => standby
+            Some(Observation::Absent(_)) | None => standby
                 .table_names
                 .get(&id.database)
                 .is_some_and(|names| !names.contains(&id.table)),
@@ -380,6 +428,9 @@ pub(super) fn obstacle_to_open_creation(
     let Some((in_primary, _)) = listed(builder).filter(|_| is_read) else {
         return Some("the opt-ins on it were not read".to_owned());
     };
+    if let Some(obstacle) = unmapped_opt_in(builder, &subject, None) {
+        return Some(obstacle.reason);
+    }
     let mut all = in_primary.iter();
     let opt_in = all.find(|opt_in| subject_of_opt_in(opt_in).overlaps(&subject))?;
     Some(format!(

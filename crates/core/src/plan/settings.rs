@@ -97,6 +97,11 @@ pub(super) fn admins_to_remove(builder: &PlanBuilder<'_>) -> BTreeSet<Principal>
     }
 }
 
+/// The principals that a change leaves.
+fn kept(present: &BTreeSet<Principal>, removed: &BTreeSet<Principal>) -> BTreeSet<Principal> {
+    present.difference(removed).cloned().collect()
+}
+
 /// The changes of the standby's data lake settings.
 struct SettingsMerge {
     added_admins: BTreeSet<Principal>,
@@ -179,6 +184,11 @@ impl SettingsMerge {
             removed_admins: self.removed_admins.clone(),
             removed_read_only_admins: self.removed_read_only_admins.clone(),
             other_settings: changes_others.then_some(narrowed),
+            kept_admins: kept(&in_standby.admins, &self.removed_admins),
+            kept_read_only_admins: kept(
+                &in_standby.read_only_admins,
+                &self.removed_read_only_admins,
+            ),
             only_narrows: true,
         })
     }
@@ -195,6 +205,11 @@ impl SettingsMerge {
             removed_admins: BTreeSet::new(),
             removed_read_only_admins: BTreeSet::new(),
             other_settings: changes_others.then(|| self.other_settings.clone()),
+            kept_admins: kept(&in_standby.admins, &self.removed_admins),
+            kept_read_only_admins: kept(
+                &in_standby.read_only_admins,
+                &self.removed_read_only_admins,
+            ),
             only_narrows: false,
         })
     }

@@ -394,7 +394,7 @@ fn comparable(table: &Table, desired: &Table) -> Table {
 fn is_paired(epoch: Epoch, row: Option<&LedgerRow>, existing: &Observed<Table>) -> bool {
     let paired = row
         .and_then(|row| row.pairing.as_ref())
-        .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created);
+        .is_some_and(|pairing| pairing.is_of_object(epoch.standby(), existing.created));
     match existing.is_link() {
         true => link::is_managed_link(epoch, row, existing),
         false => paired,

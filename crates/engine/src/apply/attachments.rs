@@ -9,9 +9,18 @@ use std::mem::{Discriminant, discriminant};
 use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::{CallError, Step, Subject};
 
-/// What the entries of one call share: whether they are removed, their kind, and the column or the
+/// What the entries of one call share: what it does with them, their kind, and the column or the
 /// LF-Tag that the call names.
-type CallKey = (bool, Discriminant<AttachmentKey>, Option<String>);
+type CallKey = (CallAction, Discriminant<AttachmentKey>, Option<String>);
+
+/// What a call does with its entries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CallAction {
+    Create,
+    /// Replaces what exists.
+    Replace,
+    Remove,
+}
 
 /// Steps that one call carries.
 type Batch = (CallKey, Vec<usize>);
@@ -25,17 +34,28 @@ pub(super) fn calls<'a, S: WriteRegion>(
 ) -> Vec<Calls<'a>> {
     let mut groups: BTreeMap<(&'a Subject, Option<String>), Vec<Batch>> = BTreeMap::new();
     for &position in positions {
-        let (subject, key, removes) = match steps.get(position) {
+        let (subject, key, action) = match steps.get(position) {
             Some(Step::PutAttachment {
                 subject,
                 attachment,
+                replaces,
                 ..
-            }) => (subject, attachment.key(), false),
-            Some(Step::RemoveAttachment { subject, key, .. }) => (subject, key.clone(), true),
+            }) => {
+                let key = attachment.key();
+                // The calls of the other kinds are the same for what exists.
+                let action = match *replaces || !is_created_or_updated(&key) {
+                    true => CallAction::Replace,
+                    false => CallAction::Create,
+                };
+                (subject, key, action)
+            }
+            Some(Step::RemoveAttachment { subject, key, .. }) => {
+                (subject, key.clone(), CallAction::Remove)
+            }
             Some(_) | None => continue,
         };
         let batches = groups.entry((subject, catalog_item(&key))).or_default();
-        let call_key = (removes, discriminant(&key), shared_target(&key));
+        let call_key = (action, discriminant(&key), shared_target(&key));
         match batches
             .iter_mut()
             .find(|(other, batch)| *other == call_key && batch.len() < batch_limit(&key))
@@ -47,8 +67,8 @@ pub(super) fn calls<'a, S: WriteRegion>(
     let calls = groups.into_iter().map(|((subject, _), batches)| {
         let of_subject = async move {
             let mut of_subject = StepResults::new();
-            for (_, batch) in batches {
-                let results = send_divided(steps, &batch, subject, standby).await;
+            for ((action, _, _), batch) in batches {
+                let results = send_divided(steps, &batch, (subject, action), standby).await;
                 of_subject.extend(batch.into_iter().zip(results));
             }
             of_subject
@@ -74,6 +94,21 @@ fn catalog_item(key: &AttachmentKey) -> Option<String> {
     }
 }
 
+/// Whether the item has one call that creates it and another that replaces it, and belongs to no paired object, so
+/// that one that exists may be somebody's.
+fn is_created_or_updated(key: &AttachmentKey) -> bool {
+    match key {
+        AttachmentKey::NamedExpression(_) | AttachmentKey::Registration(_) => true,
+        AttachmentKey::LfTagValue { .. }
+        | AttachmentKey::LfTagAssignment { .. }
+        | AttachmentKey::Index(_)
+        | AttachmentKey::Statistics(_)
+        | AttachmentKey::GlueTag(_)
+        | AttachmentKey::DataCellsFilter(_)
+        | AttachmentKey::OptIn(_) => false,
+    }
+}
+
 /// The column of an assigned LF-Tag, or the LF-Tag of a value: one call names only one of them.
 fn shared_target(key: &AttachmentKey) -> Option<String> {
     match key {
@@ -93,12 +128,12 @@ fn shared_target(key: &AttachmentKey) -> Option<String> {
 async fn send_divided<S: WriteRegion>(
     steps: &[Step],
     batch: &[usize],
-    subject: &Subject,
+    target: (&Subject, CallAction),
     standby: &S,
 ) -> EntryResults {
     let mut division = BatchDivision::new(batch);
     while let Some(part) = division.next_part() {
-        let result = send(steps, &part, subject, standby).await;
+        let result = send(steps, &part, target, standby).await;
         division.record(&part, result);
     }
     division.into_results(batch)
@@ -124,7 +159,7 @@ fn batch_limit(key: &AttachmentKey) -> usize {
 async fn send<S: WriteRegion>(
     steps: &[Step],
     batch: &[usize],
-    subject: &Subject,
+    (subject, action): (&Subject, CallAction),
     standby: &S,
 ) -> Result<EntryResults, CallError> {
     let mut attachments = Vec::new();
@@ -137,8 +172,9 @@ async fn send<S: WriteRegion>(
             keys.push(key);
         }
     }
-    match keys.is_empty() {
-        true => standby.put_attachments(subject, &attachments).await,
-        false => standby.remove_attachments(subject, &keys).await,
+    match action {
+        CallAction::Create => standby.put_attachments(subject, &attachments, false).await,
+        CallAction::Replace => standby.put_attachments(subject, &attachments, true).await,
+        CallAction::Remove => standby.remove_attachments(subject, &keys).await,
     }
 }

@@ -129,6 +129,8 @@ async fn send<S: WriteRegion>(
             removed_admins,
             removed_read_only_admins,
             other_settings,
+            kept_admins,
+            kept_read_only_admins,
             only_narrows: _,
         } => {
             let change = SettingsChange {
@@ -138,6 +140,8 @@ async fn send<S: WriteRegion>(
                 removed_read_only_admins: removed_read_only_admins.clone(),
                 default_permissions: DefaultPermissionsChange::Clear,
                 other_settings: other_settings.clone(),
+                kept_admins: kept_admins.clone(),
+                kept_read_only_admins: kept_read_only_admins.clone(),
             };
             standby.put_settings(&change).await
         }

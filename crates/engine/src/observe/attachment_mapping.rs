@@ -7,7 +7,8 @@ use twinlake_core::Principal;
 use twinlake_core::catalog::{Attachment, ObservedAttachment, OptIn, Registration, digest};
 use twinlake_core::grant::{GrantMapping, ListedResource};
 use twinlake_core::location::Location;
-use twinlake_core::snapshot::Attachments;
+use twinlake_core::scope::subject_of_opt_in;
+use twinlake_core::snapshot::{Attachments, UnmappedOptIn};
 
 /// Attachments of a listing that are not replicated: their names, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +189,64 @@ fn map_opt_in(opt_in: OptIn, mapping: &GrantMapping) -> Result<Option<OptIn>, Un
         resource,
         condition: opt_in.condition,
     }))
+}
+
+/// How an opt-in limits access, as the guard of grants to `IAM_ALLOWED_PRINCIPALS` compares it.
+pub(super) enum LimitingOptIn {
+    /// Its counterpart in the standby, which decides there if it exists.
+    Known(OptIn),
+    /// It has none.
+    Unmapped(UnmappedOptIn),
+    /// It decides on nothing that is replicated.
+    Elsewhere,
+}
+
+/// Maps an opt-in for that guard. One of a principal that the policy ignores is not replicated, and limits
+/// access like any other.
+pub(super) fn limiting_opt_in(opt_in: &OptIn, mapping: &GrantMapping) -> LimitingOptIn {
+    let principal = match mapping.principal_outside_grants(&opt_in.principal) {
+        Ok(Some(principal)) => Ok(principal),
+        Ok(None) => Ok(Principal(mapping.counterpart(&opt_in.principal.0))),
+        Err(why) => Err(why),
+    };
+    let resource = match &opt_in.resource {
+        ListedResource::DataLocation(location) => match mapping.location(location) {
+            Some(mapped) => ListedResource::DataLocation(mapped),
+            // No data below it is replicated.
+            None => return LimitingOptIn::Elsewhere,
+        },
+        ListedResource::Other(_) if opt_in.resource.is_in_other_catalog() => {
+            return LimitingOptIn::Elsewhere;
+        }
+        ListedResource::Other(_)
+        | ListedResource::Database(_)
+        | ListedResource::Table(_)
+        | ListedResource::TableWildcard(_)
+        | ListedResource::Columns(..)
+        | ListedResource::ColumnWildcard(..)
+        | ListedResource::DataCellsFilter(..)
+        | ListedResource::Catalog
+        | ListedResource::LfTag(..)
+        | ListedResource::LfTagPolicy(..)
+        | ListedResource::LfTagExpression(_) => opt_in.resource.clone(),
+    };
+    let why = match (&principal, &resource) {
+        (Err(why), _) => format!("its principal has no counterpart: {why}"),
+        (Ok(_), ListedResource::Other(kind)) => format!("it is on {kind}"),
+        (Ok(_), _) => String::new(),
+    };
+    match (principal, why.is_empty()) {
+        (Ok(principal), true) => LimitingOptIn::Known(OptIn {
+            principal,
+            resource,
+            condition: opt_in.condition.clone(),
+        }),
+        (principal, _) => LimitingOptIn::Unmapped(UnmappedOptIn {
+            subject: subject_of_opt_in(opt_in),
+            principal: principal.ok(),
+            description: format!("{} ({why})", opt_in.principal),
+        }),
+    }
 }
 
 #[cfg(test)]

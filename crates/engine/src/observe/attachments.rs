@@ -1,6 +1,7 @@
 //! Reads functions of databases, and the attachments of databases and tables.
 
 use super::databases::database_by_name;
+use super::lakeformation::empty_if_unsupported;
 use super::tables::absence_of_parent;
 use super::{
     Observer, Snapshots, absent_by_name, confirm_absence, join, observation, present_or_unknown,
@@ -152,10 +153,26 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 let primary = self.primary.attachments(subject, *facet, primary_columns);
                 let (primary, standby) = join(primary, standby).await;
                 self.progress.read_finished();
+                let primary = present_or_unknown(primary.map(by_key));
+                let standby = standby.map(|listed| present_or_unknown(listed.map(by_key)));
+                let (primary, standby) = match facet {
+                    // A Region may not support tags on tables.
+                    Facet::GlueTags => tags_if_supported(primary, standby),
+                    Facet::Definition
+                    | Facet::Partitions
+                    | Facet::Grants
+                    | Facet::Contents
+                    | Facet::Indexes
+                    | Facet::Statistics
+                    | Facet::DataCellsFilters
+                    | Facet::LfTagAssignments
+                    | Facet::OptIns
+                    | Facet::Items => (primary, standby),
+                };
                 ReadAttachments {
                     owner: ((*subject).clone(), *facet),
-                    primary: present_or_unknown(primary.map(by_key)),
-                    standby: standby.map(|listed| present_or_unknown(listed.map(by_key))),
+                    primary,
+                    standby,
                 }
             },
         );
@@ -178,6 +195,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             | Facet::Items => false,
         }
     }
+}
+
+/// The Glue tags of an object in both Regions; in the standby only if it has the object.
+fn tags_if_supported(
+    primary: Observation<Attachments>,
+    standby: Option<Observation<Attachments>>,
+) -> (Observation<Attachments>, Option<Observation<Attachments>>) {
+    let has_object = standby.is_some();
+    let standby = standby.unwrap_or_else(|| Observation::Present(Attachments::new()));
+    let (primary, standby) = empty_if_unsupported((primary, standby), |tags| !tags.is_empty());
+    (primary, has_object.then_some(standby))
 }
 
 /// Adds attachments that were read to the snapshots.

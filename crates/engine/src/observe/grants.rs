@@ -21,7 +21,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 let grants = match index {
                     Observation::Present(index) => {
                         snapshot.full_grant_reads.insert(subject.clone());
-                        if index.has_entries {
+                        if index.proves_absence_on(subject) {
                             snapshot.nonempty_full_grant_reads.insert(subject.clone());
                         } else {
                             snapshot.nonempty_full_grant_reads.remove(subject);
@@ -65,8 +65,18 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let primary_is_link = is_link(&snapshots.primary, subject);
         let standby_is_link = is_link(&snapshots.standby, subject);
         join(
-            self.list_grants(self.primary, subject, primary_is_link, &self.mappings.0),
-            self.list_grants(self.standby, subject, standby_is_link, &self.mappings.1),
+            self.list_grants(
+                self.primary,
+                subject,
+                (primary_is_link, exists(&snapshots.primary, subject)),
+                &self.mappings.0,
+            ),
+            self.list_grants(
+                self.standby,
+                subject,
+                (standby_is_link, exists(&snapshots.standby, subject)),
+                &self.mappings.1,
+            ),
         )
         .await
     }
@@ -107,26 +117,29 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// table; those of the primary show whether Twinlake's role sees all tables.
     pub(super) async fn read_all_tables_grants(&self, database: &Name, snapshots: &mut Snapshots) {
         let filter = GrantFilter::AllTables(database.clone());
-        let index =
-            |listed: Result<Vec<ListedPermission>, CallError>, mapping: &GrantMapping| match listed
-            {
-                Ok(entries) => {
-                    let index = GrantIndex::new(&entries, mapping);
-                    Observation::Present(index.on(&Subject::Database(database.clone())))
-                }
-                Err(error) if error.kind == CallErrorKind::NotFound => {
-                    Observation::Present(Grants::new())
-                }
-                Err(error) => Observation::Unknown(error),
-            };
+        let subject = Subject::Database(database.clone());
+        let in_primary = exists(&snapshots.primary, &subject);
+        let in_standby = exists(&snapshots.standby, &subject);
+        let index = |listed: Result<Vec<ListedPermission>, CallError>,
+                     mapping: &GrantMapping,
+                     exists: bool| match listed {
+            Ok(entries) => {
+                let index = GrantIndex::new(&entries, mapping);
+                Observation::Present(index.on(&subject))
+            }
+            Err(error) if error.kind == CallErrorKind::NotFound && !exists => {
+                Observation::Present(Grants::new())
+            }
+            Err(error) => Observation::Unknown(error),
+        };
         let (primary, standby) = join(
             self.primary.grants_on(&filter),
             self.standby.grants_on(&filter),
         )
         .await;
         let (primary, standby) = (
-            index(primary, &self.mappings.0),
-            index(standby, &self.mappings.1),
+            index(primary, &self.mappings.0, in_primary),
+            index(standby, &self.mappings.1, in_standby),
         );
         snapshots
             .primary
@@ -143,7 +156,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         &self,
         region: &R,
         subject: &Subject,
-        is_link: bool,
+        (is_link, exists): (bool, bool),
         mapping: &GrantMapping,
     ) -> Observation<Grants> {
         let filters = match subject {
@@ -165,8 +178,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for listing in join_all(listings).await {
             match listing {
                 Ok(listed) => entries.extend(listed),
-                // A resource that does not exist has no grants.
-                Err(error) if error.kind == CallErrorKind::NotFound => {}
+                // A resource that does not exist has no grants. Of one that was just read, the answer says nothing.
+                Err(error) if error.kind == CallErrorKind::NotFound && !exists => {}
                 Err(error) => return Observation::Unknown(error),
             }
         }
@@ -189,6 +202,21 @@ fn record_grants(
         snapshot.full_grant_reads.remove(subject);
         snapshot.nonempty_full_grant_reads.remove(subject);
         snapshot.grants.insert(subject.clone(), grants);
+    }
+}
+
+/// Whether the snapshot shows the database or table.
+pub(super) fn exists(snapshot: &Snapshot, subject: &Subject) -> bool {
+    match subject {
+        Subject::Database(name) => {
+            let observed = snapshot.databases.get(name);
+            observed.and_then(Observation::present).is_some()
+        }
+        Subject::Table(id) => {
+            let observed = snapshot.tables.get(id);
+            observed.and_then(Observation::present).is_some()
+        }
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
     }
 }
 

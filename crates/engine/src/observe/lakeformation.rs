@@ -1,6 +1,9 @@
 //! Reads Lake Formation's catalog-wide objects, opt-ins, and what LF-Tags give access to.
 
-use super::attachment_mapping::{MappedAttachments, UnmappedAttachments};
+use super::attachment_mapping::{
+    LimitingOptIn, MappedAttachments, UnmappedAttachments, limiting_opt_in,
+};
+use super::grants::exists;
 use super::{ObservationPair, Observer, Snapshots, join, present_or_unknown, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
@@ -10,7 +13,7 @@ use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAtt
 use twinlake_core::grant::{GrantMapping, LfTagPolicy};
 use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::snapshot::{
-    Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, by_key,
+    Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, UnmappedOptIn, by_key,
 };
 use twinlake_core::{
     CallError, CallErrorKind, Facet, Grants, LfSubject, PermissionGrant, Resource, Subject,
@@ -101,7 +104,9 @@ pub(super) async fn list_opt_ins_of_both(
         list_opt_ins(standby, standby_mapping),
     )
     .await;
-    empty_if_unsupported(listed, |opt_ins| !opt_ins.by_subject.is_empty())
+    empty_if_unsupported(listed, |opt_ins| {
+        !opt_ins.by_subject.is_empty() || !opt_ins.limiting.is_empty()
+    })
 }
 
 /// Lists the items of every Lake Formation subject of a Region.
@@ -122,31 +127,12 @@ async fn list_all_items(region: &impl ReadRegion, mapping: &GrantMapping) -> Ite
 pub struct OptIns {
     /// The opt-ins that are replicated, by subject.
     pub by_subject: BTreeMap<Subject, Attachments>,
-    /// The other opt-ins.
+    /// The other opt-ins, as they are reported.
     pub unmapped: UnmappedAttachments,
-}
-
-/// Returns the opt-ins of all subjects.
-fn all_opt_ins(listed: &Observation<OptIns>) -> Observation<BTreeSet<OptIn>> {
-    match listed {
-        Observation::Present(listed) => {
-            let attachments = listed.by_subject.values().flat_map(Attachments::values);
-            let opt_ins = attachments.filter_map(|observed| match &observed.attachment {
-                Attachment::OptIn(opt_in) => Some((**opt_in).clone()),
-                Attachment::Index(_)
-                | Attachment::Statistics(_)
-                | Attachment::GlueTag { .. }
-                | Attachment::DataCellsFilter(_)
-                | Attachment::LfTagAssignment { .. }
-                | Attachment::LfTagValue { .. }
-                | Attachment::NamedExpression(_)
-                | Attachment::Registration(_) => None,
-            });
-            Observation::Present(opt_ins.collect())
-        }
-        Observation::Absent(proof) => Observation::Absent(proof.clone()),
-        Observation::Unknown(error) => Observation::Unknown(error.clone()),
-    }
+    /// Every opt-in that limits access and has a counterpart, replicated or not.
+    pub limiting: BTreeSet<OptIn>,
+    /// Those that limit access and have none.
+    pub limiting_unmapped: BTreeSet<UnmappedOptIn>,
 }
 
 /// Lists all opt-ins of a Region.
@@ -154,7 +140,13 @@ async fn list_opt_ins(region: &impl ReadRegion, mapping: &GrantMapping) -> Obser
     let listed = region.opt_ins().await;
     present_or_unknown(listed.map(|all| {
         let mut by_subject: BTreeMap<Subject, MappedAttachments> = BTreeMap::new();
+        let mut opt_ins = OptIns::default();
         for opt_in in all {
+            match limiting_opt_in(&opt_in, mapping) {
+                LimitingOptIn::Known(known) => drop(opt_ins.limiting.insert(known)),
+                LimitingOptIn::Unmapped(other) => drop(opt_ins.limiting_unmapped.insert(other)),
+                LimitingOptIn::Elsewhere => {}
+            }
             let of_subject = by_subject.entry(subject_of_opt_in(&opt_in)).or_default();
             let observed = ObservedAttachment {
                 attachment: Attachment::OptIn(Box::new(opt_in)),
@@ -162,7 +154,6 @@ async fn list_opt_ins(region: &impl ReadRegion, mapping: &GrantMapping) -> Obser
             };
             of_subject.add(observed, mapping);
         }
-        let mut opt_ins = OptIns::default();
         for (subject, mapped) in by_subject {
             opt_ins.by_subject.insert(subject, mapped.by_key);
             opt_ins.unmapped.merge(mapped.unmapped);
@@ -191,8 +182,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Observation::Absent(proof) => Observation::Absent(proof.clone()),
             Observation::Unknown(error) => Observation::Unknown(error.clone()),
         };
-        snapshots.primary.opt_ins = Some(all_opt_ins(primary));
-        snapshots.standby.opt_ins = Some(all_opt_ins(standby));
+        let limiting = |all: &Observation<OptIns>| match all {
+            Observation::Present(all) => Observation::Present(all.limiting.clone()),
+            Observation::Absent(proof) => Observation::Absent(proof.clone()),
+            Observation::Unknown(error) => Observation::Unknown(error.clone()),
+        };
+        snapshots.primary.opt_ins = Some(limiting(primary));
+        snapshots.standby.opt_ins = Some(limiting(standby));
+        let unmapped = primary.present().map(|all| all.limiting_unmapped.clone());
+        snapshots.primary.unmapped_opt_ins = unmapped.unwrap_or_default();
         for subject in subjects {
             let opt_ins = (subject.clone(), Facet::OptIns);
             let (primary, standby) = (of(primary, subject), of(standby, subject));
@@ -232,7 +230,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 snapshot.lf_tag_policy_grants = Some(match index {
                     Observation::Present(index) => Observation::Present(LfTagPolicyGrants {
                         grants: lf_tag_policy_grants(index.on(&subject)),
-                        from_full_read: index.has_entries,
+                        from_full_read: index.proves_absence_on(&subject),
                         ..LfTagPolicyGrants::default()
                     }),
                     Observation::Absent(proof) => Observation::Absent(proof.clone()),
@@ -317,21 +315,21 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             ((database, facet), primary, standby)
         });
         for (tags, primary, standby) in run_concurrently(calls, self.max_concurrent_calls).await {
-            let empty_if_absent = |listed: Result<Vec<ObservedAttachment>, CallError>| match listed
-            {
-                Err(error) if error.kind == CallErrorKind::NotFound => {
-                    Observation::Present(Attachments::new())
+            let empty_if_absent = |listed: Result<Vec<ObservedAttachment>, CallError>,
+                                   snapshot: &Snapshot| {
+                match listed {
+                    Err(error)
+                        if error.kind == CallErrorKind::NotFound && !exists(snapshot, &tags.0) =>
+                    {
+                        Observation::Present(Attachments::new())
+                    }
+                    listed => present_or_unknown(listed.map(by_key)),
                 }
-                listed => present_or_unknown(listed.map(by_key)),
             };
-            snapshots
-                .primary
-                .attachments
-                .insert(tags.clone(), empty_if_absent(primary));
-            snapshots
-                .standby
-                .attachments
-                .insert(tags, empty_if_absent(standby));
+            let primary = empty_if_absent(primary, &snapshots.primary);
+            let standby = empty_if_absent(standby, &snapshots.standby);
+            snapshots.primary.attachments.insert(tags.clone(), primary);
+            snapshots.standby.attachments.insert(tags, standby);
         }
     }
 

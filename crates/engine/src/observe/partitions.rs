@@ -120,8 +120,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         drop(extra);
         if self.named_partition_deletions.contains(id) {
-            // The listing that precedes these reads lacks them.
-            drop_refused(&mut named, |_| true);
+            // The event does not say which partitions are gone: what one listing lacks may be there, if the reads
+            // by value are refused for another reason.
+            self.prove_named_deletions(id, &mut named).await?;
         }
         diff.add_found(named.found);
         diff.add_unread(named.unread);

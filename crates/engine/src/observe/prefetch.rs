@@ -70,7 +70,8 @@ impl GrantsToList {
 }
 
 /// Lists the grants of a Region in two ways: without a filter, and by resource type. The
-/// listings are read at the same time.
+/// listings are read at the same time. Grants of a type whose listing the Region refuses are listed once: of them,
+/// nothing is proven absent.
 pub(crate) async fn all_grants(
     region: &impl ReadRegion,
     mapping: &GrantMapping,
@@ -83,55 +84,61 @@ pub(crate) async fn all_grants(
     let by_type = all_grants_by_type(region, wanted.types());
     let (unfiltered, typed) = join(unfiltered, by_type).await;
     let (calls, unfiltered) = unfiltered?;
-    let (typed_calls, typed) = typed?;
-    let typed = GrantIndex::new(&typed, mapping);
+    let typed = typed?;
+    let entries: Vec<ListedPermission> = typed.entries.into_iter().collect();
+    let by_type = GrantIndex::new(&entries, mapping);
     let is_object_type =
         |kind: &&PermissionResourceType| PermissionResourceType::OBJECT_TYPES.contains(kind);
-    let object_calls = typed_calls.iter().filter(|(kind, _)| is_object_type(kind));
+    let object_calls = typed.calls.iter().filter(|(kind, _)| is_object_type(kind));
     let object_calls: usize = object_calls.map(|(_, calls)| calls).sum();
+    let merged = unfiltered.merge(by_type).with_refused_types(typed.refused);
     Ok(GrantIndex {
         of_objects: wanted == GrantsToList::OfObjects,
-        calls: calls + typed_calls.values().sum::<usize>(),
+        calls: calls + typed.calls.values().sum::<usize>(),
         object_calls: calls + object_calls,
-        ..unfiltered.merge(typed)
+        ..merged
     })
 }
 
-/// Lists the grants of these resource types. Returns them with the number of calls of each type.
+/// The listings of grants by resource type.
+#[derive(Default)]
+struct TypedListings {
+    /// The entries. Listings by type overlap: the set avoids counting unsupported permissions twice.
+    entries: BTreeSet<ListedPermission>,
+    /// The number of calls of each type.
+    calls: BTreeMap<PermissionResourceType, usize>,
+    /// The types that the Region refused to list. It may not know them; the same error may have other causes.
+    refused: BTreeMap<PermissionResourceType, CallError>,
+}
+
+/// Lists the grants of these resource types.
 async fn all_grants_by_type(
     region: &impl ReadRegion,
     types: &[PermissionResourceType],
-) -> Result<
-    (
-        BTreeMap<PermissionResourceType, usize>,
-        Vec<ListedPermission>,
-    ),
-    CallError,
-> {
-    let listings = types.iter().map(|kind| async move {
-        match region.grants_on(&GrantFilter::Type(*kind)).await {
-            Ok(listed) => Ok((kind, pages_of(&listed), listed)),
-            // The Region does not know this type.
+) -> Result<TypedListings, CallError> {
+    let listings = types
+        .iter()
+        .map(|kind| async move { (*kind, region.grants_on(&GrantFilter::Type(*kind)).await) });
+    let mut typed = TypedListings::default();
+    for (kind, listing) in join_all(listings).await {
+        match listing {
+            Ok(listed) => {
+                typed.calls.insert(kind, pages_of(&listed));
+                typed.entries.extend(listed);
+            }
             Err(error)
                 if matches!(
                     error.kind,
                     CallErrorKind::Invalid | CallErrorKind::Unsupported
                 ) =>
             {
-                Ok((kind, 0, Vec::new()))
+                typed.calls.insert(kind, 0);
+                typed.refused.insert(kind, error);
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
-    });
-    let mut calls = BTreeMap::new();
-    // Listings by type overlap. The set avoids counting unsupported permissions twice.
-    let mut typed: BTreeSet<ListedPermission> = BTreeSet::new();
-    for listing in join_all(listings).await {
-        let (kind, pages, listed) = listing?;
-        calls.insert(*kind, pages);
-        typed.extend(listed);
     }
-    Ok((calls, typed.into_iter().collect()))
+    Ok(typed)
 }
 
 /// The number of calls that a listing took.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use twinlake_core::catalog::DataLakeSettings;
-use twinlake_core::{LfSubject, Name, Principal, TableId};
+use twinlake_core::{CallError, CallErrorKind, LfSubject, Name, Principal, Subject, TableId};
 
 /// Which grants `ListPermissions` returns. Grants on columns come with their table (LF-03); a
 /// listing never filters by principal (LF-04).
@@ -82,6 +82,17 @@ impl PermissionResourceType {
         }
     }
 
+    /// The types that list the grants on a subject.
+    #[must_use]
+    pub fn of_grants_on(subject: &Subject) -> &'static [Self] {
+        match subject {
+            Subject::Database(_) => &Self::OBJECT_TYPES,
+            Subject::Table(_) => &[Self::Table],
+            Subject::LakeFormation(lf_subject) => Self::for_subject(*lf_subject),
+            Subject::Catalog | Subject::Function(_) => &[],
+        }
+    }
+
     /// The type as AWS spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -146,9 +157,43 @@ pub struct SettingsChange {
     pub default_permissions: DefaultPermissionsChange,
     /// The settings other than administrators and defaults, if they are to change.
     pub other_settings: Option<DataLakeSettings>,
+    /// The administrators that the settings had when the change was decided, without the removed ones. The write
+    /// replaces all administrators, so it is not made from settings that lack one of them.
+    pub kept_admins: BTreeSet<Principal>,
+    /// The same of the read-only administrators.
+    pub kept_read_only_admins: BTreeSet<Principal>,
 }
 
 impl SettingsChange {
+    /// Returns the principal that the settings, as they are read just before the write, lack, although they had it
+    /// when the change was decided: somebody removed it in between, or the read is incomplete.
+    #[must_use]
+    pub fn missing_administrator<'a>(
+        &'a self,
+        current: &'a DataLakeSettings,
+    ) -> Option<&'a Principal> {
+        let mut missing = self.kept_admins.difference(&current.admins);
+        let kept_read_only = &self.kept_read_only_admins;
+        let mut missing_read_only = kept_read_only.difference(&current.read_only_admins);
+        missing.next().or_else(|| missing_read_only.next())
+    }
+
+    /// Returns the error of a write that would be made from settings that lack an administrator.
+    ///
+    /// # Errors
+    /// The settings lack an administrator that they had when the change was decided.
+    pub fn check_current(&self, current: &DataLakeSettings, region: &str) -> Result<(), CallError> {
+        let Some(principal) = self.missing_administrator(current) else {
+            return Ok(());
+        };
+        let message = format!(
+            "nothing was written: the settings read just before the write lack the administrator {principal}, which \
+             they had before"
+        );
+        let kind = CallErrorKind::Contended;
+        Err(CallError::new(kind, "GetDataLakeSettings", region, message))
+    }
+
     /// Returns the settings after this change. The lists of administrators and of read-only
     /// administrators change independently, and each keeps who is not removed from it.
     #[must_use]

@@ -62,7 +62,7 @@ macro_rules! write_region_calls {
             fn update_function(id: &FunctionId, function: &Function) -> Result<(), CallError>;
             fn delete_function(id: &FunctionId) -> Result<(), CallError>;
             fn put_attachments(
-                subject: &Subject, attachments: &[&Attachment]
+                subject: &Subject, attachments: &[&Attachment], may_replace: bool
             ) -> Result<EntryResults, CallError>;
             fn remove_attachments(
                 subject: &Subject, keys: &[&AttachmentKey]

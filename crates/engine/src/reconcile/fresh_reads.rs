@@ -133,13 +133,14 @@ impl<E: Environment> Session<'_, E> {
         grants.any(|grant| !own_roles.contains(&grant.principal.0))
     }
 
-    /// Makes the next round read once more what a plan removes of permissions: only what two listings of the
-    /// primary lack, one after the other, is removed. Returns whether there is something to read.
+    /// Makes the next round read once more what a plan removes of permissions and of Glue tags, on which IAM policies
+    /// may decide: only what two listings of the primary lack, one after the other, is removed. Returns whether there
+    /// is something to read.
     pub(super) fn reread_removed(&mut self, plan: &Plan) -> bool {
         let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
         for step in &plan.steps {
             if let Step::RemoveAttachment { subject, key } = step
-                && key.facet().is_permission()
+                && (key.facet().is_permission() || key.facet() == Facet::GlueTags)
                 && self.reread_removals.insert((subject.clone(), key.clone()))
             {
                 let request = next.entry(subject.clone()).or_default();

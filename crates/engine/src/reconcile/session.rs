@@ -471,6 +471,7 @@ impl<'a, E: Environment> Session<'a, E> {
             if let Some(scope) = self.scope.read_requests.get(&subject) {
                 request.deletion_named |= scope.deletion_named;
                 request.unnamed_partitions_deleted |= scope.unnamed_partitions_deleted;
+                request.deleted_items.extend(scope.deleted_items.clone());
             }
             // The plan with this deletion proved the absence, so the ledger row may go.
             request.deletion_named |=

@@ -61,6 +61,14 @@ pub(super) fn report_unreplicated<E: Environment>(
         let Some(index) = index.present() else {
             continue;
         };
+        for (kind, error) in &index.refused_types {
+            let detail = format!(
+                "{region} refuses to list the grants on resources of type {}: what its listing without a \
+                 filter lacks of them does not count as revoked ({error})",
+                kind.as_str()
+            );
+            add_finding(FindingKind::Unreadable, detail);
+        }
         if let Some(example) = index.inconsistent.first() {
             let count = index.inconsistent.len();
             let detail = format!(

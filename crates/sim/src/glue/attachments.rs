@@ -1,6 +1,7 @@
 //! Operations on partition indexes, column statistics and Glue tags.
 
 use super::{ApiResult, error_detail};
+use crate::answer_style::UnusualAnswer;
 use crate::api::{array_field, parse_field, required_text, table_id};
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -270,6 +271,10 @@ impl SimState {
             }
         }
         if call == "GetTags" {
+            let refuses = self.answers(caller.region, UnusualAnswer::RefusesTagsOfTables);
+            if refuses && matches!(owner, Subject::Table(_)) {
+                return Err(ApiError::invalid("This resource type has no tags."));
+            }
             let tags = self.region(caller.region)?.glue_tags.get(&owner).cloned();
             return Ok(json!({ "Tags": tags.unwrap_or_default() }));
         }

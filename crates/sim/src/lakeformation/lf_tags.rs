@@ -2,6 +2,7 @@
 
 use super::ApiResult;
 use super::wire::{expression_json, parse_expression, parse_resource};
+use crate::answer_style::UnusualAnswer;
 use crate::api::{array_field, page, required_text};
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -78,6 +79,9 @@ impl SimState {
         let values = self.region(caller.region)?.lf_tags.get(&key);
         let values = values.filter(|_| !self.sees_empty_catalog(caller.region, caller.principal));
         let values = values.ok_or_else(ApiError::not_found)?;
+        if self.answers(caller.region, UnusualAnswer::OmitsLfTagValues) {
+            return Ok(json!({"TagKey": key}));
+        }
         Ok(json!({"TagKey": key, "TagValues": values}))
     }
 
@@ -89,6 +93,9 @@ impl SimState {
             tag_values(request, "TagValuesToDelete")?,
         );
         self.check_values_unassigned(caller, &key, &drop)?;
+        if !drop.is_empty() && self.answers(caller.region, UnusualAnswer::OmitsLfTagValues) {
+            return Err(ApiError::invalid("The values cannot be deleted."));
+        }
         let known = self.region_mut(caller.region)?.lf_tags.get_mut(&key);
         let known = known.ok_or_else(ApiError::not_found)?;
         known.retain(|value| !drop.contains(value));

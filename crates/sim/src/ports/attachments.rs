@@ -62,7 +62,17 @@ impl SimRegion {
             (Subject::LakeFormation(lake), Facet::Items) => self.list_items(*lake).await,
             (_, Facet::GlueTags) => {
                 let request = json!({"ResourceArn": self.arn(subject)});
-                let answer = self.call("GetTags", &request).await?;
+                let answer = match self.call("GetTags", &request).await {
+                    // Where Glue does not support tags on tables, the call is invalid.
+                    Err(error)
+                        if error.kind == CallErrorKind::Invalid
+                            && matches!(subject, Subject::Table(_)) =>
+                    {
+                        let kind = CallErrorKind::Unsupported;
+                        return Err(CallError { kind, ..error });
+                    }
+                    answer => answer?,
+                };
                 let tags = answer.get("Tags").and_then(Value::as_object);
                 let tags = tags.into_iter().flatten().filter_map(|(key, value)| {
                     let (key, value) = (key.clone(), value.as_str()?.to_owned());
@@ -97,13 +107,14 @@ impl SimRegion {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
         if attachments
             .iter()
             .any(|attachment| lakeformation::is_lakeformation_attachment(&attachment.key()))
         {
             return self
-                .put_lakeformation_attachments(subject, attachments)
+                .put_lakeformation_attachments(subject, attachments, may_replace)
                 .await;
         }
         let mut results = EntryResults::new();
@@ -236,7 +247,7 @@ mod tests {
     fn put(subject: &Subject, attachments: &[&Attachment]) -> EntryResults {
         let sim = Sim::new(SimState::new("111122223333", &["us-east-1"]));
         let region = sim.region("us-east-1", "role");
-        let put = run_until_killed(&sim, region.write_attachments(subject, attachments));
+        let put = run_until_killed(&sim, region.write_attachments(subject, attachments, true));
         put.unwrap().unwrap()
     }
 

@@ -1,6 +1,8 @@
 //! Listings of permission grants.
 
 use super::SimRegion;
+use crate::answer_style::UnusualAnswer;
+use crate::error::ApiError;
 use crate::lakeformation::{MAX_PERMISSIONS_PER_PAGE, is_of_type};
 use twinlake_core::CallError;
 use twinlake_core::grant::{ListedPermission, ListedResource};
@@ -30,6 +32,9 @@ impl SimRegion {
             "ListPermissions",
             MAX_PERMISSIONS_PER_PAGE,
             |state, caller| {
+                if state.answers(caller.region, UnusualAnswer::RefusesGrantsOfType(kind)) {
+                    return Err(ApiError::invalid("The resource type is not valid."));
+                }
                 let all = state.list_grants(caller, None)?;
                 let of_kind = all
                     .iter()

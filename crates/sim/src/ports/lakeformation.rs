@@ -63,9 +63,7 @@ fn principals(value: &Value, key: &str) -> BTreeSet<Principal> {
 }
 
 /// Parses the data lake settings from the JSON of a response.
-pub(super) fn parse_settings(from: Option<&Value>) -> DataLakeSettings {
-    let none = Value::Null;
-    let from = from.unwrap_or(&none);
+pub(super) fn parse_settings(from: &Value) -> DataLakeSettings {
     let flag = |key: &str| from.get(key).and_then(Value::as_bool).unwrap_or_default();
     let parameters = from.get("Parameters").and_then(Value::as_object);
     DataLakeSettings {
@@ -323,6 +321,6 @@ mod tests {
             ..DataLakeSettings::default()
         };
         let json = settings_json(&all, (json!([]), json!([])));
-        assert_eq!(parse_settings(Some(&json)), all);
+        assert_eq!(parse_settings(&json), all);
     }
 }

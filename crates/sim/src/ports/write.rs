@@ -132,8 +132,10 @@ impl WriteRegion for SimRegion {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
-        self.write_attachments(subject, attachments).await
+        self.write_attachments(subject, attachments, may_replace)
+            .await
     }
 
     async fn remove_attachments(

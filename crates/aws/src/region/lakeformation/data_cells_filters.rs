@@ -28,12 +28,12 @@ impl AwsRegion {
             Ok((page.data_cells_filters.unwrap_or_default(), page.next_token))
         })
         .await?;
-        let filters = listed
-            .into_iter()
-            .map(lakeformation_convert::from_sdk_data_cells_filter);
-        Ok(filters
-            .map(|filter| present(Attachment::DataCellsFilter(filter)))
-            .collect())
+        let filters = listed.into_iter().map(|filter| {
+            let filter = lakeformation_convert::from_sdk_data_cells_filter(filter);
+            let filter = filter.map_err(|reason| self.unreadable_entry_error(CALL, reason))?;
+            Ok(present(Attachment::DataCellsFilter(filter)))
+        });
+        filters.collect()
     }
 
     /// Creates a filter, or updates it with the version that was read last (LF-26).

@@ -4,7 +4,7 @@ use super::{may_be_duplicate, result_of_both};
 use crate::pages::all_pages;
 use crate::region::AwsRegion;
 use crate::{call_error, lakeformation_convert, permission_convert};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, NamedLfTagExpression};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget};
 use twinlake_core::snapshot::LfTaggedResource;
@@ -13,6 +13,11 @@ use twinlake_engine::ports::MAX_LF_TAGS_PER_CALL;
 
 fn texts(values: &[&str]) -> Vec<String> {
     values.iter().map(|&value| value.to_owned()).collect()
+}
+
+/// Values of LF-Tags are stored in lower case.
+fn is_same_value(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
 }
 
 impl AwsRegion {
@@ -25,10 +30,12 @@ impl AwsRegion {
             Ok((page.lf_tags.unwrap_or_default(), page.next_token))
         })
         .await?;
-        Ok(listed
-            .into_iter()
-            .flat_map(|listed| lakeformation_convert::from_sdk_lf_tag_values(listed, &self.account))
-            .collect())
+        let mut values = Vec::new();
+        for listed in listed {
+            let of_tag = lakeformation_convert::from_sdk_lf_tag_values(listed, &self.account);
+            values.extend(of_tag.map_err(|reason| self.unreadable_entry_error(CALL, reason))?);
+        }
+        Ok(values)
     }
 
     /// Adds the values that an LF-Tag lacks, 50 per call (LF-25), and creates the tag if it does not
@@ -100,33 +107,46 @@ impl AwsRegion {
             .map_err(|e| call_error::from_sdk("UpdateLFTag", &self.region, &e))
     }
 
-    /// Deletes a value of an LF-Tag; with its last value the tag itself.
+    /// Deletes a value of an LF-Tag; with its last value the tag itself. The tag is deleted only if the value alone
+    /// cannot be, and a read after that shows no other value: the deletion would take every value with it, also
+    /// one that somebody has just added.
     pub(super) async fn delete_lf_tag_value(
         &self,
         key: &str,
         value: &str,
     ) -> Result<(), CallError> {
+        let update = self.lakeformation.update_lf_tag().tag_key(key);
+        let updated = update.tag_values_to_delete(value).send().await;
+        let updated = updated.map_err(|e| call_error::from_sdk("UpdateLFTag", &self.region, &e));
+        let refused = match updated {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind.is_transient() => return Err(error),
+            Err(error) => error,
+        };
         const GET: &str = "GetLFTag";
         let response = self.lakeformation.get_lf_tag().tag_key(key).send().await;
         let response = response.map_err(|e| call_error::from_sdk(GET, &self.region, &e))?;
         let values = response.tag_values.unwrap_or_default();
-        if values
-            .iter()
-            .all(|existing| existing.eq_ignore_ascii_case(value))
-        {
-            let delete = self.lakeformation.delete_lf_tag().tag_key(key).send().await;
-            return delete
-                .map(drop)
-                .map_err(|e| call_error::from_sdk("DeleteLFTag", &self.region, &e));
+        // A response without values is no proof that there are no others.
+        let is_alone = !values.is_empty() && values.iter().all(|one| is_same_value(one, value));
+        if !is_alone {
+            return Err(refused);
         }
-        let update = self.lakeformation.update_lf_tag().tag_key(key);
-        let response = update.tag_values_to_delete(value).send().await;
-        response
+        let delete = self.lakeformation.delete_lf_tag().tag_key(key).send().await;
+        delete
             .map(drop)
-            .map_err(|e| call_error::from_sdk("UpdateLFTag", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("DeleteLFTag", &self.region, &e))
     }
 
     pub(super) async fn read_named_expressions(&self) -> Result<Vec<Attachment>, CallError> {
+        let listed = self.named_expressions().await?.into_values();
+        Ok(listed.map(Attachment::NamedExpression).collect())
+    }
+
+    /// Lists the named expressions, by name.
+    pub(super) async fn named_expressions(
+        &self,
+    ) -> Result<BTreeMap<String, NamedLfTagExpression>, CallError> {
         const CALL: &str = "ListLFTagExpressions";
         let listed = all_pages((CALL, &self.region), |token| async {
             let call = self
@@ -139,19 +159,27 @@ impl AwsRegion {
             Ok((listed, page.next_token))
         })
         .await?;
-        let listed = listed.into_iter();
-        let named_expressions = listed
-            .filter_map(|one| lakeformation_convert::from_sdk_named_expression(one, &self.account));
-        Ok(named_expressions.map(Attachment::NamedExpression).collect())
+        let mut named_expressions = BTreeMap::new();
+        for listed in listed {
+            let one = lakeformation_convert::from_sdk_named_expression(listed, &self.account);
+            let one = one.map_err(|reason| self.unreadable_entry_error(CALL, reason))?;
+            named_expressions.extend(one.map(|one| (one.name.clone(), one)));
+        }
+        Ok(named_expressions)
     }
 
-    /// Creates a named expression, or updates it if the listing showed it. If it appears or vanishes
-    /// after the listing, the other call is tried once.
+    /// Creates a named expression, or updates it if the listing showed it and it may be replaced. If it appears or
+    /// vanishes after the listing, the other call is tried once.
     pub(super) async fn put_named_expression(
         &self,
         named_expression: &NamedLfTagExpression,
-        exists: bool,
+        existing: Option<&NamedLfTagExpression>,
+        may_replace: bool,
     ) -> Result<(), CallError> {
+        const CREATE: &str = "CreateLFTagExpression";
+        if let (Some(existing), false) = (existing, may_replace) {
+            return self.result_of_duplicate(CREATE, existing == named_expression);
+        }
         let expression = self.build_result(
             "CreateLFTagExpression",
             permission_convert::to_sdk_expression(&named_expression.expression),
@@ -178,12 +206,20 @@ impl AwsRegion {
                 .map(drop)
                 .map_err(|e| call_error::from_sdk("UpdateLFTagExpression", &self.region, &e))
         };
-        match exists {
-            false => match create().await {
-                Err(error) if may_be_duplicate(&error) => result_of_both(error, update().await),
+        match existing {
+            None => match create().await {
+                Err(error) if may_be_duplicate(&error) && may_replace => {
+                    result_of_both(error, update().await)
+                }
+                Err(error) if may_be_duplicate(&error) => {
+                    match self.named_expressions().await?.get(&named_expression.name) {
+                        Some(other) => self.result_of_duplicate(CREATE, other == named_expression),
+                        None => Err(error),
+                    }
+                }
                 result => result,
             },
-            true => match update().await {
+            Some(_) => match update().await {
                 Err(error) if error.kind == CallErrorKind::NotFound => {
                     result_of_both(error, create().await)
                 }

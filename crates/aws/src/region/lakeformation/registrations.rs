@@ -3,7 +3,7 @@
 
 use super::may_be_duplicate;
 use crate::pages::all_pages;
-use crate::region::AwsRegion;
+use crate::region::{AwsRegion, missing_object};
 use crate::{call_error, lakeformation_convert};
 use twinlake_core::catalog::{Attachment, Registration};
 use twinlake_core::{CallError, CallErrorKind};
@@ -19,40 +19,38 @@ impl AwsRegion {
             Ok((listed, page.next_token))
         })
         .await?;
-        let registrations = listed
-            .into_iter()
-            .map(lakeformation_convert::from_sdk_registration);
-        Ok(registrations.map(Attachment::Registration).collect())
+        let registrations = listed.into_iter().map(|listed| {
+            let registration = lakeformation_convert::from_sdk_registration(listed);
+            registration.map_err(|reason| self.unreadable_entry_error(CALL, reason))
+        });
+        registrations
+            .map(|registration| registration.map(Attachment::Registration))
+            .collect()
     }
 
-    /// Registers a location. A location that is registered differently is updated where
+    /// Registers a location. A location that is registered differently, and may be replaced, is updated where
     /// `UpdateResource` can make the change; otherwise it is deregistered and registered again
     /// (LF-27).
     pub(super) async fn put_registration(
         &self,
         registration: &Registration,
+        may_replace: bool,
     ) -> Result<(), CallError> {
+        const REGISTER: &str = "RegisterResource";
         let refused = match self.register_resource(registration).await {
             Err(error) if may_be_duplicate(&error) => error,
             registered => return registered,
         };
-        const DESCRIBE: &str = "DescribeResource";
-        let current = self
-            .lakeformation
-            .describe_resource()
-            .resource_arn(&registration.arn);
-        let current = current.send().await;
-        let current = match current.map_err(|e| call_error::from_sdk(DESCRIBE, &self.region, &e)) {
+        let current = match self.registration(&registration.arn).await {
             // The location is not registered: the registration failed for another reason.
             Err(error) if error.kind == CallErrorKind::NotFound => return Err(refused),
             current => current?,
         };
-        let current = current
-            .resource_info
-            .map(lakeformation_convert::from_sdk_registration);
-        let can_update = current.as_ref().is_some_and(|current| {
-            current.role.is_some() && current.privileged_access == registration.privileged_access
-        });
+        if !may_replace {
+            return self.result_of_duplicate(REGISTER, current == *registration);
+        }
+        let can_update =
+            current.role.is_some() && current.privileged_access == registration.privileged_access;
         if let (Some(role), true) = (&registration.role, can_update) {
             let update = self
                 .lakeformation
@@ -69,7 +67,27 @@ impl AwsRegion {
                 .map_err(|e| call_error::from_sdk("UpdateResource", &self.region, &e));
         }
         self.deregister_resource(&registration.arn).await?;
-        self.register_resource(registration).await
+        let registered = self.register_resource(registration).await;
+        if let Err(error) = &registered
+            && !error.kind.is_transient()
+        {
+            // The change is refused for good: the location gets its former registration back.
+            self.register_resource(&current).await?;
+        }
+        registered
+    }
+
+    /// Reads the registration of a location.
+    async fn registration(&self, arn: &str) -> Result<Registration, CallError> {
+        const CALL: &str = "DescribeResource";
+        let described = self.lakeformation.describe_resource().resource_arn(arn);
+        let described = described.send().await;
+        let described = described.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let found = described
+            .resource_info
+            .ok_or_else(|| missing_object(CALL, &self.region))?;
+        lakeformation_convert::from_sdk_registration(found)
+            .map_err(|reason| self.unreadable_entry_error(CALL, reason))
     }
 
     async fn register_resource(&self, registration: &Registration) -> Result<(), CallError> {

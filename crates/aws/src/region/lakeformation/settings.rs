@@ -1,6 +1,6 @@
 //! Reads and writes the data lake settings.
 
-use crate::region::AwsRegion;
+use crate::region::{AwsRegion, missing_object};
 use crate::{call_error, lakeformation_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::{CallError, CallErrorKind};
@@ -9,13 +9,20 @@ use twinlake_engine::ports::SettingsChange;
 impl AwsRegion {
     /// Reads the settings as the SDK has them: a write starts from them, so that it keeps fields that
     /// the core does not have.
+    ///
+    /// # Errors
+    /// The call failed, or its response has no settings or no list of administrators: those are not the same as
+    /// empty ones, because a write replaces everything.
     pub(in crate::region) async fn read_data_lake_settings(
         &self,
-    ) -> Result<Option<lakeformation::DataLakeSettings>, CallError> {
+    ) -> Result<lakeformation::DataLakeSettings, CallError> {
         const CALL: &str = "GetDataLakeSettings";
         let response = self.lakeformation.get_data_lake_settings().send().await;
         let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        Ok(response.data_lake_settings)
+        let settings = response.data_lake_settings;
+        settings
+            .filter(|settings| settings.data_lake_admins.is_some())
+            .ok_or_else(|| missing_object(CALL, &self.region))
     }
 
     /// Reads, changes, writes and reads back the settings. Only the last read shows whether another
@@ -26,7 +33,9 @@ impl AwsRegion {
     ) -> Result<(), CallError> {
         const CALL: &str = "PutDataLakeSettings";
         let current = self.read_data_lake_settings().await?;
-        let desired = change.applied_to(&lakeformation_convert::from_sdk_settings(current.clone()));
+        let known = lakeformation_convert::from_sdk_settings(current.clone());
+        change.check_current(&known, &self.region)?;
+        let desired = change.applied_to(&known);
         let settings =
             lakeformation_convert::to_sdk_settings(&desired, current, change.default_permissions);
         let put = self

@@ -141,7 +141,10 @@ impl PlanReplay<'_> {
             AttachmentKey::OptIn(opt_in) => self.require_replaced_opt_in(subject, opt_in),
             AttachmentKey::LfTagValue { .. }
             | AttachmentKey::NamedExpression(_)
-            | AttachmentKey::Registration(_) => self.require_managed_item(subject, key),
+            | AttachmentKey::Registration(_) => {
+                self.require_item_deletion_proven(subject, key)?;
+                self.require_managed_item(subject, key)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::catalog::{
 };
 use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::name::TableId;
-use crate::scope::{Facet, LfSubject, Subject};
+use crate::scope::{DeletedItem, Facet, LfSubject, Subject};
 use crate::snapshot::Attachments;
 use std::collections::BTreeMap;
 
@@ -165,6 +165,40 @@ impl PlanReplay<'_> {
             && columns.all(|column| {
                 is_shown(&current.columns, column) || !is_shown(&filter.columns, column)
             })
+    }
+
+    /// Requires a proof that the primary lacks a Lake Formation item: it lists others of the kind, or an event or a
+    /// person named this one.
+    pub(super) fn require_item_deletion_proven(
+        &self,
+        subject: &Subject,
+        key: &AttachmentKey,
+    ) -> Check {
+        let listed = present(
+            self.inputs
+                .primary
+                .attachments
+                .get(&(subject.clone(), Facet::Items)),
+        );
+        let others_are_listed = listed.is_some_and(|all| !all.is_empty());
+        let is_named_item = |item: &DeletedItem| {
+            let of_tag = matches!((item, key), (DeletedItem::LfTag(tag), AttachmentKey::LfTagValue { key, .. }) if tag == key);
+            let of_value = matches!((item, key), (DeletedItem::LfTagValue { key: tag, value: gone }, AttachmentKey::LfTagValue { key, value }) if (tag, gone) == (key, value));
+            let of_name = matches!((item, key), (DeletedItem::NamedExpression(named), AttachmentKey::NamedExpression(name)) if named == name);
+            let of_location = matches!((item, key), (DeletedItem::Registration(named), AttachmentKey::Registration(arn)) if named == arn);
+            of_tag || of_value || of_name || of_location
+        };
+        let request = self.inputs.scope.read_requests.get(subject);
+        let is_named = request.is_some_and(|request| {
+            request.deletion_named || request.deleted_items.iter().any(is_named_item)
+        });
+        match others_are_listed || is_named {
+            true => Ok(()),
+            false => reject(
+                AuditRule::Unproven,
+                format!("removing the {key} of {subject}, of which the primary lists nothing"),
+            ),
+        }
     }
 
     /// Requires of a Lake Formation item that it is paired, or does not exist in the standby.

@@ -4,10 +4,10 @@
 use super::{Check, PlanReplay, present, reject};
 use crate::audit::{AuditRule, Rejection};
 use crate::catalog::{Attachment, ObservedAttachment, OptIn};
-use crate::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource, PermissionGrant, Resource};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource, PermissionGrant, Principal, Resource};
 use crate::name::TableId;
 use crate::scope::{LfSubject, Subject, subject_of_grant, subject_of_opt_in};
-use crate::snapshot::{Observation, Snapshot};
+use crate::snapshot::{AbsenceProof, Observation, Snapshot};
 use std::collections::BTreeSet;
 
 /// Returns the opt-ins of the standby: all, if they were listed.
@@ -25,6 +25,12 @@ pub(super) fn in_standby(
     all
 }
 
+/// Whether an administrator of the Region finds an object neither by its name nor in the listing of its parent.
+fn is_missing_to_admin(proof: &AbsenceProof) -> bool {
+    let is_refused = proof.read_error.is_some() && !proof.deletion_named;
+    proof.not_returned && proof.unlisted && proof.is_administrator && !is_refused
+}
+
 impl PlanReplay<'_> {
     /// Returns the opt-ins of the primary that may decide on a subject.
     fn primary_opt_ins_on(&self, subject: &Subject) -> Result<Vec<&OptIn>, Rejection> {
@@ -36,6 +42,29 @@ impl PlanReplay<'_> {
             .iter()
             .filter(|opt_in| subject_of_opt_in(opt_in).overlaps(subject));
         Ok(on_subject.collect())
+    }
+
+    /// Requires that the primary has no opt-in without a counterpart that may decide on a subject that the
+    /// standby has: nobody could make it there. With a principal, only its opt-ins count, and those that may be its.
+    fn require_no_unmapped_opt_in(
+        &self,
+        subject: &Subject,
+        principal: Option<&Principal>,
+    ) -> Check {
+        for opt_in in &self.inputs.primary.unmapped_opt_ins {
+            let is_of_other = principal
+                .zip(opt_in.principal.as_ref())
+                .is_some_and(|(wanted, own)| wanted != own);
+            if is_of_other || !opt_in.subject.overlaps(subject) || self.is_absent(&opt_in.subject) {
+                continue;
+            }
+            let detail = format!(
+                "the primary limits access to {subject} by an opt-in that the standby cannot have: {}",
+                opt_in.description
+            );
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        Ok(())
     }
 
     /// Requires that a grant to `IAM_ALLOWED_PRINCIPALS` comes after the opt-ins of the primary on
@@ -57,7 +86,7 @@ impl PlanReplay<'_> {
                 );
             }
         }
-        Ok(())
+        self.require_no_unmapped_opt_in(&subject, None)
     }
 
     /// Whether the standby has an opt-in of the primary at this point, or lacks what it is on.
@@ -74,14 +103,14 @@ impl PlanReplay<'_> {
         match subject {
             Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
             Subject::Database(name) => {
-                matches!(standby.databases.get(name), Some(Observation::Absent(_)))
+                matches!(standby.databases.get(name), Some(Observation::Absent(proof)) if is_missing_to_admin(proof))
             }
             Subject::Table(id) => match standby.tables.get(id) {
-                Some(Observation::Absent(_)) => true,
+                Some(Observation::Absent(proof)) if is_missing_to_admin(proof) => true,
                 Some(Observation::Present(_) | Observation::Unknown(_)) => {
                     self.deleted.contains(subject)
                 }
-                None => {
+                Some(Observation::Absent(_)) | None => {
                     let listed = standby.table_names.get(&id.database);
                     listed.is_some_and(|names| !names.contains(&id.table))
                 }
@@ -126,12 +155,36 @@ impl PlanReplay<'_> {
                 return reject(AuditRule::WiderAccess, detail);
             }
         }
-        Ok(())
+        let id = Subject::Table(id.clone());
+        match self
+            .inputs
+            .primary
+            .unmapped_opt_ins
+            .iter()
+            .find(|one| one.subject.overlaps(&id))
+        {
+            None => Ok(()),
+            Some(opt_in) => {
+                let detail = format!(
+                    "{grant} would open {id} beside the opt-in of {}",
+                    opt_in.description
+                );
+                reject(AuditRule::WiderAccess, detail)
+            }
+        }
     }
 
     /// Requires that the primary limits nobody's access to a database by an opt-in: the opt-in could
     /// only be made once the database exists.
     pub(super) fn require_no_opt_in_before_creation(&self, subject: &Subject) -> Check {
+        let unmapped = &self.inputs.primary.unmapped_opt_ins;
+        if let Some(opt_in) = unmapped.iter().find(|one| one.subject.overlaps(subject)) {
+            let detail = format!(
+                "{subject} would be open beside the opt-in of {}",
+                opt_in.description
+            );
+            return reject(AuditRule::WiderAccess, detail);
+        }
         match self.primary_opt_ins_on(subject)?.first() {
             None => Ok(()),
             Some(opt_in) => reject(
@@ -149,6 +202,7 @@ impl PlanReplay<'_> {
     /// to `IAM_ALLOWED_PRINCIPALS` that the primary lacks.
     pub(super) fn require_replaced_opt_in(&self, subject: &Subject, removed: &OptIn) -> Check {
         self.require_no_extra_grant_beside(subject)?;
+        self.require_no_unmapped_opt_in(subject, Some(&removed.principal))?;
         let in_primary = self.primary_opt_ins_on(subject)?;
         let missing = in_primary
             .into_iter()

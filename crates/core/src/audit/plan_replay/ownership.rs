@@ -188,7 +188,11 @@ impl<'a> PlanReplay<'a> {
                 present(self.inputs.standby.functions.get(id)).map(|in_standby| in_standby.created)
             }
         };
-        created == Some(pairing.created_in(self.inputs.epoch.standby()))
+        let paired_at = pairing.created_in(self.inputs.epoch.standby());
+        created
+            .flatten()
+            .zip(paired_at)
+            .is_some_and(|(created, paired_at)| created == paired_at)
     }
 
     /// Requires that the standby's object is the counterpart of the primary's: it is created by

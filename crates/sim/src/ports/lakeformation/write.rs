@@ -6,8 +6,11 @@ use super::{
 use crate::lakeformation::resource_json;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use twinlake_core::catalog::{Attachment, AttachmentKey, DataCellsFilter, OptIn};
-use twinlake_core::{CallError, CallErrorKind, Subject, TableId};
+use twinlake_core::catalog::{
+    Attachment, AttachmentKey, DataCellsFilter, DataLakeSettings, NamedLfTagExpression, OptIn,
+    Registration,
+};
+use twinlake_core::{CallError, CallErrorKind, LfSubject, Subject, TableId};
 use twinlake_engine::ports::{EntryResults, SettingsChange};
 
 /// Whether a creation may have failed because the object exists (F-1).
@@ -23,10 +26,11 @@ impl SimRegion {
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
+        may_replace: bool,
     ) -> Result<EntryResults, CallError> {
         let mut results = EntryResults::new();
         for attachment in attachments {
-            results.push(self.put_attachment(subject, attachment).await);
+            results.push(self.put_attachment(subject, attachment, may_replace).await);
         }
         Ok(results)
     }
@@ -35,6 +39,7 @@ impl SimRegion {
         &self,
         subject: &Subject,
         attachment: &Attachment,
+        may_replace: bool,
     ) -> Result<(), CallError> {
         match (subject, attachment) {
             (Subject::Table(id), Attachment::DataCellsFilter(filter)) => {
@@ -67,40 +72,10 @@ impl SimRegion {
                 }
             }
             (_, Attachment::NamedExpression(named)) => {
-                let listed: Vec<Value> = named
-                    .expression
-                    .iter()
-                    .map(|(key, values)| json!({"TagKey": key, "TagValues": values}))
-                    .collect();
-                let request = json!({
-                    "Name": named.name, "Description": named.description, "Expression": listed,
-                });
-                let answer = self.call("ListLFTagExpressions", &json!({})).await?;
-                let mut listed = list(&answer, "LFTagExpressions").iter();
-                let exists = listed.any(|one| text(one, "Name").as_ref() == Some(&named.name));
-                let call = match exists {
-                    true => "UpdateLFTagExpression",
-                    false => "CreateLFTagExpression",
-                };
-                self.write(call, request).await
+                self.put_named_expression(named, may_replace).await
             }
             (_, Attachment::Registration(registration)) => {
-                let request = json!({
-                    "ResourceArn": registration.arn, "RoleArn": registration.role,
-                    "UseServiceLinkedRole": registration.role.is_none(),
-                    "WithFederation": registration.with_federation,
-                    "HybridAccessEnabled": registration.hybrid_access,
-                    "WithPrivilegedAccess": registration.privileged_access,
-                    "ExpectedResourceOwnerAccount": registration.owner,
-                });
-                match self.write("RegisterResource", request.clone()).await {
-                    Err(error) if error.kind == CallErrorKind::AlreadyInState => {
-                        let deregister = json!({"ResourceArn": registration.arn});
-                        self.write("DeregisterResource", deregister).await?;
-                        self.write("RegisterResource", request).await
-                    }
-                    result => result,
-                }
+                self.put_registration(registration, may_replace).await
             }
             (
                 _,
@@ -109,6 +84,93 @@ impl SimRegion {
                 | Attachment::Statistics(_)
                 | Attachment::GlueTag { .. },
             ) => Err(self.unsupported_attachment("put_attachments")),
+        }
+    }
+
+    async fn put_named_expression(
+        &self,
+        named: &NamedLfTagExpression,
+        may_replace: bool,
+    ) -> Result<(), CallError> {
+        let listed: Vec<Value> = named
+            .expression
+            .iter()
+            .map(|(key, values)| json!({"TagKey": key, "TagValues": values}))
+            .collect();
+        let request = json!({
+            "Name": named.name, "Description": named.description, "Expression": listed,
+        });
+        let wanted = Attachment::NamedExpression(named.clone());
+        let existing = self
+            .existing_item(LfSubject::LfTagExpressions, &wanted)
+            .await?;
+        match (existing, may_replace) {
+            (None, _) => self.write("CreateLFTagExpression", request).await,
+            (Some(_), true) => self.write("UpdateLFTagExpression", request).await,
+            (Some(existing), false) => {
+                self.result_of_duplicate("CreateLFTagExpression", existing == wanted)
+            }
+        }
+    }
+
+    async fn put_registration(
+        &self,
+        registration: &Registration,
+        may_replace: bool,
+    ) -> Result<(), CallError> {
+        const REGISTER: &str = "RegisterResource";
+        let request = json!({
+            "ResourceArn": registration.arn, "RoleArn": registration.role,
+            "UseServiceLinkedRole": registration.role.is_none(),
+            "WithFederation": registration.with_federation,
+            "HybridAccessEnabled": registration.hybrid_access,
+            "WithPrivilegedAccess": registration.privileged_access,
+            "ExpectedResourceOwnerAccount": registration.owner,
+        });
+        let refused = match self.write(REGISTER, request.clone()).await {
+            Err(error) if may_be_duplicate(&error) => error,
+            result => return result,
+        };
+        if may_replace && refused.kind == CallErrorKind::AlreadyInState {
+            let deregister = json!({"ResourceArn": registration.arn});
+            self.write("DeregisterResource", deregister).await?;
+            return self.write(REGISTER, request).await;
+        }
+        let wanted = Attachment::Registration(registration.clone());
+        match self
+            .existing_item(LfSubject::DataLocations, &wanted)
+            .await?
+        {
+            Some(existing) if !may_replace => {
+                self.result_of_duplicate(REGISTER, existing == wanted)
+            }
+            Some(_) | None => Err(refused),
+        }
+    }
+
+    /// The item of the Region with the key of another one.
+    async fn existing_item(
+        &self,
+        lf_subject: LfSubject,
+        wanted: &Attachment,
+    ) -> Result<Option<Attachment>, CallError> {
+        let listed = self.list_items(lf_subject).await?.into_iter();
+        let mut listed = listed.map(|observed| observed.attachment);
+        Ok(listed.find(|one| one.key() == wanted.key()))
+    }
+
+    fn result_of_duplicate(&self, call: &str, is_equal: bool) -> Result<(), CallError> {
+        match is_equal {
+            true => Ok(()),
+            false => {
+                let kind = CallErrorKind::Contended;
+                Err(CallError::new(
+                    kind,
+                    call,
+                    &self.region,
+                    "another one exists",
+                ))
+            }
         }
     }
 
@@ -185,14 +247,16 @@ impl SimRegion {
                 self.change_opt_in("DeleteLakeFormationOptIn", opt_in).await
             }
             (_, AttachmentKey::LfTagValue { key, value }) => {
+                let update = json!({"TagKey": key, "TagValuesToDelete": [value]});
+                let refused = match self.write("UpdateLFTag", update).await {
+                    Err(error) if !error.kind.is_transient() => error,
+                    result => return result,
+                };
                 let known = self.call("GetLFTag", &json!({"TagKey": key})).await?;
                 let is_last_value = texts(&known, "TagValues") == BTreeSet::from([value.clone()]);
                 match is_last_value {
                     true => self.write("DeleteLFTag", json!({"TagKey": key})).await,
-                    false => {
-                        let update = json!({"TagKey": key, "TagValuesToDelete": [value]});
-                        self.write("UpdateLFTag", update).await
-                    }
+                    false => Err(refused),
                 }
             }
             (_, AttachmentKey::NamedExpression(name)) => {
@@ -213,14 +277,26 @@ impl SimRegion {
         }
     }
 
+    /// Reads the settings. An answer without them, or without a list of administrators, is a failed read.
+    pub(in crate::ports) async fn read_settings(&self) -> Result<DataLakeSettings, CallError> {
+        const CALL: &str = "GetDataLakeSettings";
+        let answer = self.call(CALL, &json!({})).await?;
+        let settings = answer.get("DataLakeSettings");
+        let settings = settings.filter(|settings| settings.get("DataLakeAdmins").is_some());
+        settings.map(parse_settings).ok_or_else(|| {
+            let kind = CallErrorKind::Unavailable;
+            CallError::new(kind, CALL, &self.region, "the answer has no settings")
+        })
+    }
+
     pub(in crate::ports) async fn change_settings(
         &self,
         change: &SettingsChange,
     ) -> Result<(), CallError> {
         const CALL: &str = "PutDataLakeSettings";
-        let answer = self.call("GetDataLakeSettings", &json!({})).await?;
-        let current = answer.get("DataLakeSettings").cloned().unwrap_or_default();
-        let wanted = change.applied_to(&parse_settings(Some(&current)));
+        let current = self.read_settings().await?;
+        change.check_current(&current, &self.region)?;
+        let wanted = change.applied_to(&current);
         let default_permissions = |granted: bool| match granted {
             false => json!([]),
             true => json!([{
@@ -234,8 +310,7 @@ impl SimRegion {
         );
         let document = json!({"DataLakeSettings": settings_json(&wanted, defaults)});
         self.write(CALL, document).await?;
-        let read_back = self.call("GetDataLakeSettings", &json!({})).await?;
-        match parse_settings(read_back.get("DataLakeSettings")) == wanted {
+        match self.read_settings().await? == wanted {
             true => Ok(()),
             false => {
                 let message = "the settings read back differ from the settings written";
