@@ -617,6 +617,7 @@ impl WakeTools for SimQueryTools {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
+            | QueryKind::ExternalSchema
             | QueryKind::Classifier => {
                 return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));
             }

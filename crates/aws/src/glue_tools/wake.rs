@@ -31,6 +31,7 @@ impl WakeTools for SleepingTools {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
+            | QueryKind::ExternalSchema
             | QueryKind::Classifier) => return Err(self.no_sleeper(other)),
         };
         listed.into_iter().map(|(_, object)| object).collect()
@@ -44,6 +45,7 @@ impl WakeTools for SleepingTools {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
+            | QueryKind::ExternalSchema
             | QueryKind::Classifier) => Err(self.no_sleeper(other)),
         }
     }
@@ -72,6 +74,7 @@ impl WakeTools for SleepingTools {
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
+            | QueryKind::ExternalSchema
             | QueryKind::Classifier) => Err(self.no_sleeper(other)),
         }
     }
