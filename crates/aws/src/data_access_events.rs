@@ -5,6 +5,7 @@ use crate::clients::Clients;
 use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use twinlake_core::event::DataReaders;
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
+use twinlake_engine::ports::PageTokens;
 
 /// The pages of 50 records that are read at most: CloudTrail answers two calls a second.
 const MAX_PAGES: usize = 20;
@@ -41,7 +42,7 @@ impl DataAccessEvents {
                 CallError::new(kind, CALL, &self.region, error.to_string())
             })?;
         let mut readers = DataReaders::default();
-        let mut token = None;
+        let (mut tokens, mut token) = (PageTokens::default(), None);
         for _ in 0..MAX_PAGES {
             let call = self.cloudtrail.lookup_events();
             let call = call
@@ -56,7 +57,7 @@ impl DataAccessEvents {
             for event in page.events() {
                 readers.add(event.cloud_trail_event().unwrap_or_default());
             }
-            token = page.next_token;
+            token = tokens.next(page.next_token, (CALL, &self.region))?;
             if token.is_none() {
                 return Ok(readers);
             }

@@ -6,6 +6,8 @@
 //! without the recursive option. A crawler is created with the schedule that the call gives, a trigger is activated
 //! only by whoever starts it, and a crawler that runs is not updated.
 
+mod waking;
+
 use crate::redshift::SimRedshift;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +19,7 @@ use twinlake_core::query::{
 };
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
 use twinlake_engine::ports::{
-    ReadQueryRegion, ReadWarehouses, StatementDescription, StatementStatus, WakeTools,
-    WriteQueryRegion, WriteWarehouses, external_schema_call,
+    ReadQueryRegion, ReadWarehouses, StatementDescription, StatementStatus, WriteQueryRegion, WriteWarehouses, external_schema_call,
 };
 
 /// Athena of one Region.
@@ -581,55 +582,5 @@ impl WriteQueryRegion for SimQueryTools {
         }
         state.objects.remove(key);
         self.answer(state, &call, ())
-    }
-}
-
-impl WakeTools for SimQueryTools {
-    fn region(&self) -> &str {
-        &self.region
-    }
-
-    async fn list(&self, kind: QueryKind) -> Result<Vec<QueryObject>, CallError> {
-        let listed = ReadQueryRegion::list(self, kind, None, false).await?;
-        listed.into_iter().map(|(_, object)| object).collect()
-    }
-
-    async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError> {
-        ReadQueryRegion::read(self, key).await
-    }
-
-    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError> {
-        let mut state = self.lock();
-        self.check(&mut state, "GetJob")?;
-        let option = state.bookmarks.get(job).cloned();
-        option.ok_or_else(|| self.error(CallErrorKind::NotFound, "GetJob", "not found"))
-    }
-
-    async fn wake(&self, key: &ObjectKey, cron: Option<&str>) -> Result<(), CallError> {
-        let (call, field, value) = match key.kind {
-            QueryKind::Crawler => (
-                "StartCrawlerSchedule",
-                "Schedule",
-                serde_json::json!({"ScheduleExpression": cron, "State": "SCHEDULED"}),
-            ),
-            QueryKind::Trigger => ("StartTrigger", "State", "ACTIVATED".into()),
-            QueryKind::WorkGroup
-            | QueryKind::DataCatalog
-            | QueryKind::NamedQuery
-            | QueryKind::PreparedStatement
-            | QueryKind::ExternalSchema
-            | QueryKind::Classifier => {
-                return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));
-            }
-        };
-        let mut state = self.begin_write(call, key)?;
-        let is_stuck = state.stuck.contains(key);
-        let Some(object) = state.objects.get_mut(key) else {
-            return Err(self.error(CallErrorKind::NotFound, call, "not found"));
-        };
-        if !is_stuck {
-            object.fields.insert(field.to_owned(), value);
-        }
-        self.answer(state, call, ())
     }
 }
