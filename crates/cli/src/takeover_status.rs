@@ -302,7 +302,7 @@ mod tests {
     fn a_freeze_is_shown_with_its_principals_its_time_and_both_commands() {
         let stored = r#"{"epoch":0,"primary":"a","failover":{"operation":"switchover","from":{"epoch":0,"primary":"a"},
             "to":{"epoch":1,"primary":"b"},"stage":"started","reached":{},"freeze":"grants","frozen_since":0,
-            "grants_change_until":60000,"recovery_point":{"read_at":0,"databases":0,"heartbeats":{},
+            "grants_change_until":60,"recovery_point":{"read_at":0,"databases":0,"heartbeats":{},
             "verified_at":null,"not_in_sync":{},"behind":[],"pending_tables":0,"pending":[],"unread":[]}}}"#;
         let state = TakeoverState {
             in_standby: serde_json::from_str(stored).unwrap(),
