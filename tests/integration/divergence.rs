@@ -55,6 +55,7 @@ impl Returned {
             fence_wait: FENCE_WAIT,
             progress: &(),
             handover: &(),
+            caller: None,
         };
         let request = FailoverRequest {
             accepts_loss: true,

@@ -101,6 +101,7 @@ fn fail_over_with(
         fence_wait: FENCE_WAIT,
         progress,
         handover: &(),
+        caller: None,
     };
     run_until_killed(&harness.sim, run(&survivor, request))
 }

@@ -13,9 +13,7 @@ use twinlake_core::failover::{
 use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::divergence::{accept, compare};
-use twinlake_engine::failover::{
-    FENCE_WAIT, FailoverError, FailoverProgress, undo_failover, writers,
-};
+use twinlake_engine::failover::{FENCE_WAIT, FailoverError, FailoverProgress, writers};
 use twinlake_sim::{ApiError, InjectedFault, KillSwitch, run_until_killed};
 use twinlake_tests::equality_oracle::differences;
 use twinlake_tests::harness::{PRIMARY, STANDBY};
@@ -206,7 +204,7 @@ fn objects_that_have_not_arrived_stop_it_before_the_epoch_and_it_can_be_undone()
     };
     assert!(reason.contains("sales/orders/new.parquet"), "{reason}");
     assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Primary);
-    ready(undo_failover(&pair.india.ledger, &pair.harness.sim)).unwrap();
+    ready(pair.undo((&pair.india, &pair.us))).unwrap();
     let after = pair.india.ledger.contents();
     assert_eq!((after.epoch, &after.rows), (before.epoch, &before.rows));
     let journal = after.epoch_record.unwrap().0.failover.unwrap();

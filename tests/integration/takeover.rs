@@ -4,6 +4,9 @@
 
 mod default_permissions;
 mod freeze;
+mod freeze_attempts;
+mod freeze_races;
+mod freeze_restore;
 mod freeze_runs;
 mod interrupted;
 mod objects;

@@ -300,9 +300,8 @@ pub fn decide(
         Some(journal) if journal.operation == request.operation() => {
             gates::check(record, request, recovery_point, gates::Begun::Already)?;
             let anew = FailoverJournal::new(record.epoch, request, recovery_point.clone());
-            let journal = anew.replacing(Some(journal));
             return Ok(FailoverDecision::Resume(EpochRecord {
-                failover: Some(journal),
+                failover: Some(anew.replacing(Some(journal))),
                 ..record.clone()
             }));
         }
@@ -326,9 +325,8 @@ pub fn decide(
     }
     gates::check(record, request, recovery_point, gates::Begun::Anew)?;
     let anew = FailoverJournal::new(record.epoch, request, recovery_point.clone());
-    let journal = anew.replacing(record.failover.as_ref());
     Ok(FailoverDecision::Start(EpochRecord {
-        failover: Some(journal),
+        failover: Some(anew.replacing(record.failover.as_ref())),
         ..record.clone()
     }))
 }
@@ -342,7 +340,7 @@ pub struct SwitchStepResult {
     pub unfrozen: usize,
     /// Of [`FailoverStep::RestoreDefaults`]: the grants that can never be granted again, with the reason.
     pub still_frozen: BTreeMap<String, String>,
-    /// Of [`FailoverStep::RestoreDefaults`]: the grants that could not be granted again yet.
+    /// Of [`FailoverStep::RestoreDefaults`]: the grants that were not granted again, and stay recorded.
     pub left_frozen: UnrestoredGrants,
     /// Of [`FailoverStep::RestoreDefaults`]: the number of databases with restored defaults.
     pub restored: usize,
@@ -410,6 +408,9 @@ pub enum UndoRefusal {
     /// No failover was started.
     #[error("no failover or switchover is under way in this Region")]
     NothingToUndo,
+    /// The other operation is under way.
+    #[error("a {0} is under way in this Region: undo it with `twinlake {0} --undo`")]
+    OtherOperation(&'static str),
     /// A run revokes grants, or has until a moment ago.
     #[error(
         "a run of the switchover may still revoke grants until {0}: end it if it runs, and undo the switchover after \
@@ -425,16 +426,24 @@ pub enum UndoRefusal {
     EpochWritten(Epoch, &'static str),
 }
 
-/// The record after the failover is undone, which it can be until the epoch is written.
+/// The record after an operation is undone, which it can be until the epoch is written.
 ///
 /// # Errors
-/// There is nothing to undo, or the epoch is written.
-pub fn undo(record: &EpochRecord, now: Timestamp) -> Result<EpochRecord, UndoRefusal> {
+/// There is nothing to undo, the other operation is under way, or the epoch is written.
+pub fn undo(
+    record: &EpochRecord,
+    operation: SwitchOperation,
+    now: Timestamp,
+) -> Result<EpochRecord, UndoRefusal> {
     let Some(journal) = record.failover.clone() else {
         return Err(UndoRefusal::NothingToUndo);
     };
     match journal.stage {
         FailoverStage::Started | FailoverStage::GrantsFrozen | FailoverStage::Verified => {
+            // What is frozen is granted again by an undo of a switchover alone.
+            if journal.operation != operation {
+                return Err(UndoRefusal::OtherOperation(journal.operation.as_str()));
+            }
             if let Some(until) = journal.changes_grants_until(now) {
                 return Err(UndoRefusal::GrantsChange(until));
             }

@@ -165,6 +165,8 @@ pub enum ReadinessCheck {
     Deployment,
     /// A resync has completed lately.
     Resync,
+    /// No grants are revoked in the primary for a switchover that is not under way.
+    FrozenGrants,
     /// The scheduled checks could read everything within their time limit.
     TimeLimit,
     /// Objects that Twinlake writes under each replication rule arrive as replicas.
@@ -210,6 +212,7 @@ impl ReadinessCheck {
             Self::NotReplicated => "not-replicated",
             Self::Deployment => "deployment",
             Self::Resync => "resync",
+            Self::FrozenGrants => "frozen-grants",
             Self::TimeLimit => "time-limit",
             Self::Canary => "canary",
             Self::ClientAddress => "client-address",

@@ -8,27 +8,30 @@
 mod defaults;
 pub(crate) mod freeze;
 pub(crate) mod frozen_documents;
+mod grant_calls;
 mod grants_lease;
+mod grants_restore;
 mod handover;
 mod wake;
 
-pub use freeze::{FreezeTerms, FrozenRegion, UnfrozenGrants};
+pub use freeze::{FreezeTerms, FrozenRegion};
 pub use frozen_documents::{FrozenCounts, frozen_grants};
 pub use grants_lease::GrantsPermit;
+pub use grants_restore::UnfrozenGrants;
 pub use handover::{BothRegions, Handover, writers};
 pub use wake::{FencedWakeTools, WakeProgress, kinds_to_wake, wake};
 
-use crate::ports::{Clock, Ledger, StatsStore, WriteRegion};
+use crate::ports::{Clock, DocumentStore, Ledger, StatsStore, WriteRegion};
 use grants_lease::GrantsLease;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use twinlake_core::failover::{
     EpochRecord, FailoverDecision, FailoverJournal, FailoverRefusal, FailoverRequest, FailoverStep,
-    RecoveryPoint, SwitchStepResult, UndoRefusal, after_step, decide, undo,
+    RecoveryPoint, SwitchOperation, SwitchStepResult, UndoRefusal, after_step, decide, undo,
 };
 use twinlake_core::heartbeat::Channel;
-use twinlake_core::topology::{FENCE_WAIT_SECS, SiteId};
-use twinlake_core::{CallError, CallErrorKind, Policy, canary};
+use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, SiteId};
+use twinlake_core::{CallError, CallErrorKind, Policy, Principal, Timestamp, canary};
 
 /// Waits, for a failover.
 pub trait Timer: Clock {
@@ -70,6 +73,8 @@ pub struct Survivor<'a, R, L, T, H = ()> {
     pub progress: &'a dyn FailoverProgress,
     /// The other Region, for a switchover.
     pub handover: &'a H,
+    /// Who calls, if known. It is asked for only where [`has_frozen_grants`] says so.
+    pub caller: Option<&'a Principal>,
 }
 
 /// Why a failover ended before it was completed. It goes on when it is run again.
@@ -181,17 +186,72 @@ pub async fn run<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
     Err(CallError::new(kind, "failover", "this Region", message).into())
 }
 
-/// Undoes a failover that has not written its epoch.
+/// Whether a ledger holds grants that a switchover has revoked, of whichever epoch.
+///
+/// # Errors
+/// The ledger cannot be reached.
+pub async fn has_frozen_grants<L: DocumentStore>(ledger: &L) -> Result<bool, CallError> {
+    Ok(!frozen_documents::stored(ledger).await?.is_empty())
+}
+
+/// How long a switchover that revokes grants may take before they count as abandoned.
+const MAX_FREEZE_SECS: i64 = 3600;
+
+/// The number of grants that are revoked in the primary for a switchover that is not under way, by the ledger of the
+/// standby. One that has reached no stage for [`MAX_FREEZE_SECS`] is not, unless a run of it, or an undo, changes grants.
+///
+/// # Errors
+/// The ledger cannot be reached.
+pub(crate) async fn abandoned_grants<L: Ledger>(
+    ledger: &L,
+    now: Timestamp,
+) -> Result<usize, CallError> {
+    let (record, _) = stored_record(ledger).await?;
+    let is_under_way = |journal: &FailoverJournal| {
+        let newest = journal.reached.values().max();
+        let is_young = newest.is_some_and(|at| now <= at.plus_secs(MAX_FREEZE_SECS));
+        let is_open = journal.is_before_epoch() && journal.from == record.epoch;
+        let is_going_on = is_open && journal.operation == SwitchOperation::Switchover;
+        journal.changes_grants_until(now).is_some() || (is_going_on && is_young)
+    };
+    match record.failover.as_ref().is_some_and(is_under_way) {
+        true => Ok(0),
+        false => count_in_primary(ledger, record.epoch).await,
+    }
+}
+
+/// Undoes a failover that has not written its epoch. Returns the number of grants that a switchover before it has revoked
+/// in the primary: they stay revoked until that is undone, too.
 ///
 /// # Errors
 /// There is none, or the epoch is written; or a call failed.
 pub async fn undo_failover<L: Ledger, C: Clock>(
     ledger: &L,
     clock: &C,
+) -> Result<usize, FailoverError> {
+    close_journal(ledger, clock, SwitchOperation::Failover).await?;
+    let epoch = ledger.epoch().await?;
+    Ok(count_in_primary(ledger, epoch).await?)
+}
+
+/// The number of grants that are frozen in the primary of an epoch, by the ledger of the standby.
+async fn count_in_primary<L: DocumentStore>(ledger: &L, epoch: Epoch) -> Result<usize, CallError> {
+    Ok(frozen_grants(ledger, epoch)
+        .await?
+        .in_primary
+        .values()
+        .sum())
+}
+
+/// Notes that an operation is undone.
+async fn close_journal<L: Ledger, C: Clock>(
+    ledger: &L,
+    clock: &C,
+    operation: SwitchOperation,
 ) -> Result<(), FailoverError> {
     for attempt in 0..MAX_ATTEMPTS {
         let (stored, version) = stored_record(ledger).await?;
-        let undone = undo(&stored, clock.now())?;
+        let undone = undo(&stored, operation, clock.now())?;
         if ledger.put_epoch_record(&undone, version).await? {
             return Ok(());
         }
@@ -213,7 +273,7 @@ pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
     frozen: &FrozenRegion<'_, W, L>,
 ) -> Result<UnfrozenGrants, FailoverError> {
     let ledger = frozen.next_ledger;
-    match undo_failover(ledger, clock).await {
+    match close_journal(ledger, clock, SwitchOperation::Switchover).await {
         // Whoever undid it may not have come to the grants.
         Err(FailoverError::NotUndone(UndoRefusal::NothingToUndo))
             if ledger.epoch().await? == frozen.terms.epoch
@@ -227,12 +287,16 @@ pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
     let (record, version) = stored_record(ledger).await?;
     let begun_anew = record.failover.as_ref();
     let begun_anew = begun_anew.filter(|journal| journal.is_before_epoch());
-    if begun_anew.is_some_and(|journal| journal.from == record.epoch) {
+    let is_begun_anew = begun_anew.is_some_and(|journal| journal.from == record.epoch);
+    if is_begun_anew || record.epoch != frozen.terms.epoch {
         return Err(FailoverError::UndoneMeanwhile);
     }
     let lease = GrantsLease::take(ledger, clock, (record, version)).await?;
     let unfrozen = frozen.unfreeze(&lease).await?;
-    lease.release().await?;
+    // A lease is not released after a failure: a request may still take effect.
+    if unfrozen.left.is_none() {
+        lease.release().await?;
+    }
     Ok(unfrozen)
 }
 
@@ -287,7 +351,8 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
                 (result.restored, result.unrestored) = (restored.restored, restored.unrestored);
                 let (region, ledger) = (survivor.region, survivor.ledger);
                 let at = (survivor.site, record.epoch);
-                let unfrozen = freeze::restore(region, ledger, survivor.policy, at).await?;
+                let (policy, caller) = (survivor.policy, survivor.caller);
+                let unfrozen = grants_restore::restore(region, ledger, policy, at, caller).await?;
                 (result.unfrozen, result.still_frozen) = (unfrozen.granted, unfrozen.refused);
                 result.left_frozen = unfrozen.left;
             }

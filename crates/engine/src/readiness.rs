@@ -4,6 +4,7 @@
 mod access;
 mod references;
 
+use crate::failover::abandoned_grants;
 use crate::observe::run_concurrently;
 use crate::operation_document::OperationConfig;
 use crate::ports::{Ledger, ReadIam, ReadInfrastructure, ReadRegion, StatsStore};
@@ -53,6 +54,7 @@ pub async fn read_deployment<L: Ledger + StatsStore>(
             })
             .into(),
         verified_age_limit_secs: operation.verified_age_limit_secs(),
+        abandoned_grants: abandoned_grants(standby, now).await.into(),
     }
 }
 

@@ -14,9 +14,7 @@ use twinlake_core::grant::{GrantMapping, normalize};
 use twinlake_core::scope::{DATABASE_ITSELF, ReadRequest, subject_of_grant};
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Permission, PermissionGrant, Scope};
-use twinlake_engine::failover::{
-    FailoverError, FreezeTerms, FrozenRegion, UnfrozenGrants, undo_switchover,
-};
+use twinlake_engine::failover::{FailoverError, UnfrozenGrants};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::{Clock as _, ReadRegion as _, reconcile};
 use twinlake_sim::{ApiError, InjectedFault, KillSwitch};
@@ -48,7 +46,7 @@ pub(super) fn change(
 }
 
 /// The grants of a writer and of a reader. INSERT has the grant option.
-const GRANTS: [(&str, &str, &str); 6] = [
+pub(super) const GRANTS: [(&str, &str, &str); 6] = [
     ("Etl", "orders", "INSERT"),
     ("Etl", "orders", "ALTER"),
     ("Etl", "tables", "DELETE"),
@@ -86,7 +84,7 @@ pub(super) fn held(pair: &Pair, region: &PairRegion) -> BTreeSet<String> {
 }
 
 /// What is left of these if nobody may write.
-fn reads(held: &BTreeSet<String>) -> BTreeSet<String> {
+pub(super) fn reads(held: &BTreeSet<String>) -> BTreeSet<String> {
     let reads = held.iter().filter(|text| text.starts_with("SELECT"));
     reads.cloned().collect()
 }
@@ -124,21 +122,7 @@ fn resume(pair: &Pair) {
 }
 
 pub(super) fn undo(pair: &Pair) -> Option<Result<UnfrozenGrants, FailoverError>> {
-    let frozen = FrozenRegion {
-        region: &pair.us.region,
-        next_ledger: &pair.india.ledger,
-        former_ledger: &pair.us.ledger,
-        terms: FreezeTerms {
-            policy: &pair.harness.policy,
-            epoch: pair.record(&pair.india).epoch,
-            own_roles: &pair.own_roles,
-        },
-    };
-    pair.run(undo_switchover(
-        pair.harness.epoch().standby(),
-        &pair.harness.sim,
-        &frozen,
-    ))
+    pair.run(pair.undo((&pair.india, &pair.us)))
 }
 
 /// Undoes it, once nothing that a dead run has sent can take effect any more.

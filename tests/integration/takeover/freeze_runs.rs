@@ -27,7 +27,8 @@ fn there_beside(
     end.expect("nothing kills it")
 }
 
-fn wait_out_the_lease(pair: &Pair) {
+/// Lets so much time pass that a run which goes on now has lost its lease.
+pub(super) fn wait_out_the_lease(pair: &Pair) {
     let secs = i64::try_from(FENCE_WAIT_SECS).unwrap();
     pair.harness.sim.state().advance_secs(secs);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use twinlake_core::failover::{FailoverJournal, FailoverRequest, FailoverStage};
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::divergence::{AcceptError, finish_interrupted};
-use twinlake_engine::failover::{FailoverError, undo_failover};
+use twinlake_engine::failover::FailoverError;
 use twinlake_engine::in_memory_ledger::LedgerFile;
 use twinlake_engine::{InMemoryLedger, Ledger as _};
 use twinlake_tests::equality_oracle::differences;
@@ -171,9 +171,7 @@ fn undone_before_the_epoch_nothing_but_the_journal_has_changed() {
                 .as_ref()
                 .filter(|journal| journal.from == record.epoch);
             let is_open = journal.is_some_and(FailoverJournal::is_before_epoch);
-            let undo = pair
-                .run(undo_failover(&next.ledger, &pair.harness.sim))
-                .unwrap();
+            let undo = pair.run(pair.undo((next, former))).unwrap();
             let at = format!("{direction:?} {index} {point:?}");
             if !is_open {
                 // Nothing was begun, or it is too late.

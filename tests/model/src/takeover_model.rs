@@ -529,10 +529,10 @@ impl Model for TakeoverModel {
             Action::BeginsAcceptance(site) => Self::begin_acceptance(&mut state, site)?,
             Action::Undoes(site) => {
                 let region = state.region(site);
-                let (record, version) = (
-                    undo(&region.record.0, Timestamp::default()).ok()?,
-                    region.version,
-                );
+                let (record, version) = (&region.record.0, region.version);
+                let journal = record.failover.as_ref();
+                let operation = journal.map(|journal| journal.operation).unwrap_or_default();
+                let record = undo(record, operation, Timestamp::default()).ok()?;
                 state.commands_left -= 1;
                 state.put(site, record, version);
             }

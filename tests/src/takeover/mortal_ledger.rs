@@ -1,4 +1,5 @@
-//! A ledger whose caller dies at one of its calls: before the call, after it, or while rows are written.
+//! A ledger whose caller dies at one of its calls: before the call, after it, or while rows are written. Calls may also
+//! pause for somebody else, let others run before each of them, and fail at random.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -22,7 +23,7 @@ use twinlake_core::{
 use twinlake_engine::in_memory_ledger::LedgerFile;
 use twinlake_engine::ports::{ConditionalWrites, DocumentStore, StatCounters};
 use twinlake_engine::{InMemoryLedger, Ledger, StatsStore};
-use twinlake_sim::Sim;
+use twinlake_sim::{Sim, yield_once};
 
 /// Where in a call the caller dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,24 @@ struct LifeState {
     is_dead: bool,
     /// The calls that fail, with the number of calls of this name before that do not.
     failing: BTreeMap<&'static str, usize>,
+    /// The call before which the caller pauses once.
+    pause_at: Option<usize>,
+    is_paused: bool,
+    /// Whether others run before each call.
+    yields: bool,
+    /// The state of the generator, and how many of 100 calls fail.
+    random: Option<(u64, u64)>,
+}
+
+impl LifeState {
+    /// Whether the next call fails, and whether it is made all the same.
+    fn next_failure(&mut self) -> Option<bool> {
+        let (state, percent) = self.random.as_mut()?;
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        (*state % 100 < *percent).then_some(*state / 100 % 2 == 0)
+    }
 }
 
 impl CallerLife {
@@ -74,6 +93,67 @@ impl CallerLife {
     /// Lets the calls of this name fail after this many of them in this life.
     pub fn fail_after(&self, call: &'static str, successful: usize) {
         self.lock().failing.insert(call, successful);
+    }
+
+    /// Lets others run before each call.
+    pub fn yield_before_calls(&self) {
+        self.lock().yields = true;
+    }
+
+    /// Lets about this many of 100 calls fail from now on. Half of them take effect.
+    pub fn fail_at_random(&self, seed: u64, percent: u64) {
+        self.lock().random = Some((seed | 1, percent));
+    }
+
+    /// Runs a future to its end, and `meanwhile` before its call with this index, counted from the next one. Returns
+    /// whether there was such a call.
+    ///
+    /// # Panics
+    /// The future waits for something else, or the caller dies.
+    pub fn run_beside<T>(
+        &self,
+        sim: &Sim,
+        future: impl Future<Output = T>,
+        call_index: usize,
+        meanwhile: impl FnOnce(),
+    ) -> (T, bool) {
+        {
+            let mut state = self.lock();
+            state.pause_at = Some(state.calls.len() + call_index);
+        }
+        let mut future = pin!(future);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut meanwhile = Some(meanwhile);
+        for _ in 0..MAX_POLLS {
+            match future.as_mut().poll(&mut context) {
+                Poll::Ready(value) => {
+                    self.lock().pause_at = None;
+                    return (value, meanwhile.is_none());
+                }
+                Poll::Pending => {}
+            }
+            assert!(!self.lock().is_dead && !sim.state().is_killed());
+            let is_paused = self.lock().is_paused;
+            if let Some(meanwhile) = meanwhile.take_if(|_| is_paused) {
+                self.lock().is_paused = false;
+                meanwhile();
+            }
+        }
+        panic!("the caller is stuck");
+    }
+
+    /// Lets others run, or somebody else do something, before a call.
+    async fn pause(&self) {
+        let (is_here, yields) = {
+            let mut state = self.lock();
+            let next = state.calls.len();
+            let is_here = state.pause_at.take_if(|at| *at <= next).is_some();
+            state.is_paused |= is_here;
+            (is_here, state.yields)
+        };
+        if is_here || yields {
+            yield_once().await;
+        }
     }
 
     /// Runs a future to its end, or returns `None` if the caller dies, here or by the kill switch of the simulator.
@@ -170,6 +250,16 @@ impl MortalLedger {
         name: &'static str,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
+        self.life.pause().await;
+        let failure = self.life.lock().next_failure();
+        if let Some(takes_effect) = failure {
+            if takes_effect {
+                let _ = call.await;
+            }
+            let message = "it fails at random";
+            let kind = CallErrorKind::Unavailable;
+            return Err(CallError::new(kind, name, "ledger", message));
+        }
         self.life.call(name, call).await
     }
 }

@@ -18,11 +18,14 @@ use twinlake_engine::divergence::{
     AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare,
 };
 use twinlake_engine::failover::{
-    BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, GrantsPermit, Handover, Survivor, run,
+    BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, FreezeTerms, FrozenRegion,
+    GrantsPermit, Handover, Survivor, UnfrozenGrants, run, undo_switchover,
 };
 use twinlake_engine::region_authority::region_authority;
 use twinlake_engine::resync::{ResyncDepth, resync};
-use twinlake_engine::{Clock as _, Context, Environment, Ledger as _, StatsStore as _};
+use twinlake_engine::{
+    Clock as _, Context, Environment, InMemoryLedger, Ledger as _, StatsStore as _,
+};
 use twinlake_sim::{Sim, SimRegion};
 
 /// One of the two Regions of a pair.
@@ -195,12 +198,14 @@ impl Pair {
     /// Records a heartbeat of each channel.
     ///
     /// # Panics
-    /// The caller is dead.
+    /// Never: a ledger in memory does not fail.
     pub fn beat(&self, standby: &PairRegion) {
         let sent = self.harness.sim.now();
         for channel in Channel::OF_EVENTS {
             let heartbeat = Heartbeat { sent, done: sent };
-            ready(standby.ledger.record_heartbeat(channel, heartbeat)).unwrap();
+            // Whoever sends it is no caller of the test.
+            let ledger: &InMemoryLedger = &standby.ledger;
+            ready(ledger.record_heartbeat(channel, heartbeat)).unwrap();
         }
     }
 
@@ -291,13 +296,29 @@ impl Pair {
     /// The policy does not name it.
     pub fn switch_with(
         &self,
-        (next, former): (&PairRegion, &PairRegion),
+        regions: (&PairRegion, &PairRegion),
         request: &FailoverRequest,
         progress: &dyn FailoverProgress,
     ) -> SwitchEnd {
+        self.run(self.switch_steps(regions, request, progress))
+    }
+
+    /// The steps of [`Self::switch_with`].
+    ///
+    /// # Errors
+    /// It was refused, or a call failed.
+    ///
+    /// # Panics
+    /// The policy does not name the Region.
+    pub async fn switch_steps(
+        &self,
+        (next, former): (&PairRegion, &PairRegion),
+        request: &FailoverRequest,
+        progress: &dyn FailoverProgress,
+    ) -> Result<Option<FailoverJournal>, FailoverError> {
         let none = ApprovedDeletions::None;
         let handover = self.handover((next, former), &none);
-        self.survive(next, request, progress, &handover)
+        self.survive(next, request, progress, &handover).await
     }
 
     fn handover<'a>(
@@ -332,12 +353,12 @@ impl Pair {
             at,
             act,
         };
-        self.survive(next, request, &(), &handover)
+        self.run(self.survive(next, request, &(), &handover))
     }
 
     /// Makes `next` the primary without a call to the other Region.
     pub fn fail_over_with(&self, next: &PairRegion, request: &FailoverRequest) -> SwitchEnd {
-        self.survive(next, request, &(), &())
+        self.run(self.survive(next, request, &(), &()))
     }
 
     /// The same, and somebody is told about the progress.
@@ -347,16 +368,16 @@ impl Pair {
         request: &FailoverRequest,
         progress: &dyn FailoverProgress,
     ) -> SwitchEnd {
-        self.survive(next, request, progress, &())
+        self.run(self.survive(next, request, progress, &()))
     }
 
-    fn survive<H: Handover>(
+    async fn survive<H: Handover>(
         &self,
         next: &PairRegion,
         request: &FailoverRequest,
         progress: &dyn FailoverProgress,
         handover: &H,
-    ) -> SwitchEnd {
+    ) -> Result<Option<FailoverJournal>, FailoverError> {
         let timer = SimTimer(self.harness.sim.clone());
         let survivor = Survivor {
             site: self.harness.policy.sites.find(next.name).unwrap(),
@@ -368,8 +389,35 @@ impl Pair {
             fence_wait: FENCE_WAIT,
             progress,
             handover,
+            caller: Some(&self.reader),
         };
-        self.run(run(&survivor, request))
+        run(&survivor, request).await
+    }
+
+    /// Undoes a planned switch, and grants again what it has revoked in the former primary.
+    ///
+    /// # Errors
+    /// It was refused, or a call failed.
+    ///
+    /// # Panics
+    /// The policy does not name the Region.
+    pub async fn undo(
+        &self,
+        (next, former): (&PairRegion, &PairRegion),
+    ) -> Result<UnfrozenGrants, FailoverError> {
+        let frozen = FrozenRegion {
+            region: &former.region,
+            next_ledger: &next.ledger,
+            former_ledger: &former.ledger,
+            terms: FreezeTerms {
+                policy: &self.harness.policy,
+                epoch: self.record(next).epoch,
+                own_roles: &self.own_roles,
+            },
+            caller: Some(&self.reader),
+        };
+        let site = self.harness.policy.sites.find(next.name).unwrap();
+        undo_switchover(site, &self.harness.sim, &frozen).await
     }
 
     /// What a switchover from this Region is asked with.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use twinlake_aws::{AwsRegion, Clients, SystemClock};
 use twinlake_core::failover::{
     FailoverDecision, FailoverJournal, FailoverRequest, FailoverStep, RecoveryPoint,
-    SwitchOperation,
+    SwitchOperation, UnrestoredGrants,
 };
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::render::{counted, one_or_many};
@@ -65,9 +65,23 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError>
 /// Undoes what is under way.
 async fn undo(survivor: &SurvivingRegion) -> Result<CommandOutcome, CliError> {
     let undone = undo_failover(&survivor.ledger, &SystemClock).await;
-    undone.map_err(cli_error)?;
+    let frozen = undone.map_err(|error| cli_error(error, "run the same command again"))?;
+    if survivor.is_quiet {
+        output::json(&serde_json::json!({ "undone": "failover", "frozen": frozen }));
+        return Ok(CommandOutcome::done_if(frozen == 0));
+    }
     output::print("The failover is undone. It had changed nothing but its journal.");
-    Ok(CommandOutcome::Done)
+    if frozen > 0 {
+        output::print(&format!(
+            "{} to write {} revoked in {} by a switchover before it: `twinlake switchover --region {} --undo` grants \
+             them again.",
+            counted(frozen, "grant"),
+            one_or_many(frozen, "is", "are"),
+            survivor.other_region(),
+            survivor.region
+        ));
+    }
+    Ok(CommandOutcome::done_if(frozen == 0))
 }
 
 /// Shows what a failover or switchover would do, asks for confirmation, and does it.
@@ -146,6 +160,7 @@ async fn take_over<H: Handover>(
         is_quiet: survivor.is_quiet,
         told: Cell::default(),
     };
+    let caller = survivor.caller_if_frozen().await?;
     let run = Survivor {
         site: survivor.site,
         region: &region,
@@ -156,30 +171,26 @@ async fn take_over<H: Handover>(
         fence_wait: survivor.fence_wait,
         progress: &progress,
         handover,
+        caller: caller.as_ref(),
     };
-    failover::run(&run, request).await.map_err(|error| {
-        let operation = request.operation().as_str();
-        match error {
-            FailoverError::Call(error) => CliError::Usage(format!(
-                "{error}; the {operation} goes on when you run the same command again"
-            )),
-            refused @ (FailoverError::Refused(_)
-            | FailoverError::NotUndone(_)
-            | FailoverError::NotVerified(_)
-            | FailoverError::NotFrozen(_)
-            | FailoverError::UndoneMeanwhile) => cli_error(refused),
-        }
-    })
+    let operation = request.operation().as_str();
+    let again = format!("the {operation} goes on when you run the same command again");
+    let journal = failover::run(&run, request).await;
+    journal.map_err(|error| cli_error(error, &again))
 }
 
-pub(super) fn cli_error(error: FailoverError) -> CliError {
+/// The error of a command. `again` says how it goes on after a call that failed.
+pub(super) fn cli_error(error: FailoverError, again: &str) -> CliError {
     match error {
         refused @ (FailoverError::Refused(_)
         | FailoverError::NotUndone(_)
         | FailoverError::NotVerified(_)
         | FailoverError::NotFrozen(_)
         | FailoverError::UndoneMeanwhile) => CliError::Usage(refused.to_string()),
-        FailoverError::Call(error) => error.into(),
+        FailoverError::Call(mut error) => {
+            error.message = format!("{}; {again}", error.message);
+            error.into()
+        }
     }
 }
 
@@ -296,12 +307,7 @@ fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: 
         ),
         None => "  - not verified: no resync has completed".to_owned(),
     });
-    let counts = point.not_in_sync.iter();
-    let counts: Vec<String> = counts.map(|(state, n)| format!("{n} {state}")).collect();
-    output::print(&match counts.is_empty() {
-        true => "  - every object was in sync".to_owned(),
-        false => format!("  - objects that were not in sync: {}", counts.join(", ")),
-    });
+    output::print(&in_sync_line(point));
     for one in &point.behind {
         let equal = match one.equal_at {
             Some(at) => format!("equal to the primary at {at} or later"),
@@ -332,6 +338,21 @@ fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: 
             survivor.region
         ));
     }
+}
+
+/// Says whether the objects were in sync. Only what was read says so.
+fn in_sync_line(point: &RecoveryPoint) -> String {
+    let counts = point.not_in_sync.iter();
+    let counts: Vec<String> = counts.map(|(state, n)| format!("{n} {state}")).collect();
+    let line = match (counts.is_empty(), point.unread.is_empty()) {
+        (false, _) => format!("objects that were not in sync: {}", counts.join(", ")),
+        (true, false) => "whether every object was in sync is not known".to_owned(),
+        (true, true) if point.pending_tables > 0 => {
+            "every object was in sync, but for files that had not arrived".to_owned()
+        }
+        (true, true) => "every object was in sync".to_owned(),
+    };
+    format!("  - {line}")
 }
 
 /// The most objects without which a switchover goes on that are printed. The journal names all.
@@ -376,15 +397,24 @@ fn print_frozen(survivor: &SurvivingRegion, journal: &FailoverJournal) {
         ));
     }
     if let Some(line) = left_frozen_line(journal, region) {
-        output::print(&render::escape(&line));
-    }
-    for (grant, reason) in &journal.left_frozen.named {
-        output::print(&render::escape(&format!("  {grant}: {reason}")));
+        print_left(&journal.left_frozen, &line);
     }
     for (grant, reason) in &journal.still_frozen {
         let line =
-            format!("  not granted again: {grant}: {reason}. Grant it by hand if it is needed.");
+            format!("  not granted again, since its table or database is gone: {grant}: {reason}");
         output::print(&render::escape(&line));
+    }
+}
+
+/// Prints a line about grants that were not granted again, and the first of them.
+pub(super) fn print_left(left: &UnrestoredGrants, line: &str) {
+    output::print(&render::escape(line));
+    for (grant, reason) in &left.named {
+        output::print(&render::escape(&format!("  {grant}: {reason}")));
+    }
+    let more = left.count.saturating_sub(left.named.len());
+    if more > 0 {
+        output::print(&format!("  and {more} more"));
     }
 }
 
@@ -454,4 +484,23 @@ fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&Failover
              {region}` says what to do; so does docs/takeover.md."
         ),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::SubjectState;
+
+    #[test]
+    fn only_what_was_read_says_that_every_object_was_in_sync() {
+        let mut point = RecoveryPoint::default();
+        assert_eq!(in_sync_line(&point), "  - every object was in sync");
+        point.pending_tables = 1;
+        let but_for = "  - every object was in sync, but for files that had not arrived";
+        assert_eq!(in_sync_line(&point), but_for);
+        point.unread.insert("objects".to_owned());
+        assert!(in_sync_line(&point).ends_with("is not known"));
+        point.not_in_sync.insert(SubjectState::OutOfSync, 2);
+        assert!(in_sync_line(&point).contains("not in sync: 2 "));
+    }
 }

@@ -5,9 +5,9 @@ use crate::connect::{ledger_in, policy_in};
 use crate::{CliError, output};
 use std::time::Duration;
 use twinlake_aws::{Clients, DynamoLedger};
-use twinlake_core::Policy;
 use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, SiteId};
-use twinlake_engine::failover::FENCE_WAIT;
+use twinlake_core::{Policy, Principal};
+use twinlake_engine::failover::{FENCE_WAIT, has_frozen_grants};
 use twinlake_engine::region_authority::NotReady;
 
 /// The policy, the site and the ledger of the surviving Region.
@@ -54,6 +54,14 @@ impl SurvivingRegion {
 
     pub(super) fn other_region(&self) -> &str {
         &self.policy.sites.get(self.site.other()).region
+    }
+
+    /// Who calls, if grants are frozen by which it matters, and if it can be told.
+    pub(super) async fn caller_if_frozen(&self) -> Result<Option<Principal>, CliError> {
+        if !has_frozen_grants(&self.ledger).await? {
+            return Ok(None);
+        }
+        Ok(Clients::connect(&self.region).await.caller().await.ok())
     }
 }
 

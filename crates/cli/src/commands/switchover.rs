@@ -1,7 +1,7 @@
 //! `twinlake switchover` and `twinlake failback`: makes the standby the primary while both Regions are healthy, without
 //! loss, and the former primary the standby.
 
-use super::failover::{cli_error, switch};
+use super::failover::{cli_error, print_left, switch};
 use super::surviving_region::SurvivingRegion;
 use super::switch_options::SwitchOptions;
 use super::takeover_wake::wake_tools;
@@ -231,6 +231,7 @@ async fn undo(
     former_writes: &FormerWrites,
 ) -> Result<CommandOutcome, CliError> {
     let no_roles = OwnRoles::new(Vec::new());
+    let caller = survivor.caller_if_frozen().await?;
     let frozen = FrozenRegion {
         region: former_writes,
         next_ledger: &survivor.ledger,
@@ -240,10 +241,18 @@ async fn undo(
             epoch: survivor.ledger.epoch().await?,
             own_roles: &no_roles,
         },
+        caller: caller.as_ref(),
     };
     let undone = undo_switchover(survivor.site, &SystemClock, &frozen).await;
-    let undone = undone.map_err(cli_error)?;
-    if undone.granted == 0 && undone.refused.is_empty() {
+    let undone = undone.map_err(|error| cli_error(error, AGAIN))?;
+    let is_done = undone.refused.is_empty() && undone.left.is_none();
+    if survivor.is_quiet {
+        output::json(&serde_json::json!({
+            "undone": "switchover", "granted_again": undone.granted, "gone": undone.refused, "not_granted": undone.left,
+        }));
+        return Ok(CommandOutcome::done_if(is_done));
+    }
+    if undone.granted == 0 && is_done {
         output::print("The switchover is undone. It had changed nothing but its journal.");
         return Ok(CommandOutcome::Done);
     }
@@ -254,11 +263,26 @@ async fn undo(
         render::one_or_many(undone.granted, "is", "are")
     ));
     for (grant, reason) in &undone.refused {
-        let line = format!("  not granted again: {grant}: {reason}");
+        let line =
+            format!("  not granted again, since its table or database is gone: {grant}: {reason}");
         output::print(&render::escape(&line));
     }
-    Ok(CommandOutcome::done_if(undone.refused.is_empty()))
+    if !undone.left.is_none() {
+        let count = undone.left.count;
+        let line = format!(
+            "{} could not be granted again, and {} recorded; {} keeps what it has of them: correct the cause, and run \
+             the same command again.",
+            render::counted(count, "grant"),
+            render::one_or_many(count, "stays", "stay"),
+            survivor.region
+        );
+        print_left(&undone.left, &line);
+    }
+    Ok(CommandOutcome::done_if(is_done))
 }
+
+/// What to do when an undo ends early.
+const AGAIN: &str = "run the same command again: it grants what is not granted yet";
 
 /// What the gates look at, beside how far the Region is behind.
 async fn readings(

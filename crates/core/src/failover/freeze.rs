@@ -9,6 +9,15 @@
 //! | the same | the primary counts as having them: the standby keeps and gets them |
 //! | a later one, in which the Region is the standby | the primary counts as not having them: the Region does not get them |
 //! | a later one, in which the Region becomes the primary again | they are granted there again |
+//!
+//! A grant that is frozen is at any time granted in the primary, or in a document, or somebody has revoked it where it
+//! counts. So who takes a grant out of a document proves one of three:
+//!
+//! | who | the proof |
+//! |---|---|
+//! | an undo, or the Region when it becomes the primary again | the grant was granted, or the Region lists it with another grant option; any error keeps it |
+//! | a reconciliation of the Region as the standby, and a switchover before its epoch | the primary lacks it by a complete listing that is not empty, read as an administrator, or by an event that names it; the present policy maps the grant to the primary and back; and the primary ever had it ([`FrozenGrant::is_unrestored`]) |
+//! | a switchover that has handed over, in the ledger of the new primary | the ledger of the former one holds it |
 
 use crate::grant::{
     Grants, IAM_ALLOWED_PRINCIPALS, OwnRoles, Permission, PermissionGrant, Principal, Resource,
@@ -67,6 +76,10 @@ pub struct FrozenGrant {
     pub grant: PermissionGrant,
     /// Whether it had the grant option.
     pub grantable: bool,
+    /// Whether the Region has been the primary since without it, because it could not be granted again. The other
+    /// Region then lacks it as well, which says nothing about anybody having revoked it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unrestored: bool,
 }
 
 impl FrozenGrants {
@@ -78,6 +91,7 @@ impl FrozenGrants {
             .map(|(grant, grantable)| FrozenGrant {
                 grant: grant.clone(),
                 grantable: *grantable,
+                is_unrestored: false,
             })
             .collect();
         let documents = all.chunks(size.max(1)).map(|grants| Self {
@@ -96,6 +110,28 @@ impl FrozenGrants {
             .collect()
     }
 
+    /// The document with what `keep` keeps of each grant; `None` if nothing is left.
+    #[must_use]
+    pub fn kept(&self, keep: impl Fn(&FrozenGrant) -> Option<FrozenGrant>) -> Option<Self> {
+        let grants: Vec<FrozenGrant> = self.grants.iter().filter_map(keep).collect();
+        (!grants.is_empty()).then_some(Self {
+            epoch: self.epoch,
+            grants,
+        })
+    }
+
+    /// The document with the grants of another one, whose grant options count.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let all = self.grants.iter().chain(&other.grants);
+        let all: BTreeMap<&PermissionGrant, &FrozenGrant> =
+            all.map(|frozen| (&frozen.grant, frozen)).collect();
+        Self {
+            epoch: self.epoch,
+            grants: all.into_values().cloned().collect(),
+        }
+    }
+
     /// Whether a switchover away from the primary of this epoch is under way.
     #[must_use]
     pub fn is_of_primary(&self, epoch: Epoch) -> bool {
@@ -109,26 +145,26 @@ impl FrozenGrants {
     }
 }
 
-/// How many grants that could not be granted again the journal names: it is part of one item of the ledger.
+/// How many grants that were not granted again the journal names: it is part of one item of the ledger.
 const MAX_NAMED_GRANTS: usize = 20;
 
-/// Grants that a Region should have again and does not, because a call failed: they stay recorded as frozen.
+/// Grants that a Region should have again and has not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnrestoredGrants {
     /// Their number.
     pub count: usize,
-    /// The first of them, with the reason.
+    /// The first of them, with the grant option and the reason.
     pub named: BTreeMap<String, String>,
 }
 
 impl UnrestoredGrants {
     /// Counts them, and names the first ones.
-    pub fn new<'g>(grants: impl IntoIterator<Item = (&'g PermissionGrant, String)>) -> Self {
+    pub fn new(grants: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut all = Self::default();
         for (grant, reason) in grants {
             all.count += 1;
             if all.named.len() < MAX_NAMED_GRANTS {
-                all.named.insert(grant.to_string(), reason);
+                all.named.insert(grant, reason);
             }
         }
         all

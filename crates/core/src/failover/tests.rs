@@ -153,7 +153,7 @@ fn a_completed_failover_restores_again_what_it_could_not() {
 #[test]
 fn it_is_undone_until_the_epoch_is_written() {
     let records = records();
-    let undone = undo(&records[0], NOW).unwrap();
+    let undone = undo(&records[0], SwitchOperation::Failover, NOW).unwrap();
     assert_eq!(undone.epoch, Epoch::INITIAL);
     assert_eq!(
         undone.failover.as_ref().unwrap().stage,
@@ -165,10 +165,13 @@ fn it_is_undone_until_the_epoch_is_written() {
     ));
     for record in &records[1..3] {
         let refused = UndoRefusal::EpochWritten(Epoch::new(1, SiteId::B), "failover");
-        assert_eq!(undo(record, NOW), Err(refused));
+        assert_eq!(undo(record, SwitchOperation::Failover, NOW), Err(refused));
     }
     for record in [&records[3], &undone, &EpochRecord::default()] {
-        assert_eq!(undo(record, NOW), Err(UndoRefusal::NothingToUndo));
+        assert_eq!(
+            undo(record, SwitchOperation::Failover, NOW),
+            Err(UndoRefusal::NothingToUndo)
+        );
     }
 }
 
@@ -366,7 +369,11 @@ fn a_switchover_verifies_before_the_epoch_and_hands_over_at_its_end() {
                 Epoch::new(1, SiteId::B)
             };
             assert_eq!(record.epoch, epoch, "{step:?}");
-            assert_eq!(undo(&record, NOW).is_ok(), is_before, "{step:?}");
+            assert_eq!(
+                undo(&record, SwitchOperation::Switchover, NOW).is_ok(),
+                is_before,
+                "{step:?}"
+            );
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<EpochRecord>(&text).unwrap(), record);
             let resumed = decide(&record, SiteId::B, &request, &healthy());

@@ -3,7 +3,7 @@
 use super::{Principal, PrincipalPatterns};
 use crate::location::{Location, LocationMap, Mapped};
 use crate::policy::Policy;
-use crate::topology::{AwsPartition, Epoch, SiteId};
+use crate::topology::{AwsPartition, Epoch, Site, SiteId};
 use std::collections::BTreeMap;
 
 /// Maps the principals and locations of one site to the standby's, and says whose grants are
@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 pub struct GrantMapping {
     /// Principals that have another ARN in the standby.
     principals: BTreeMap<String, String>,
-    locations: LocationMap,
+    /// The location pairs; `None` maps every location to itself.
+    locations: Option<LocationMap>,
     /// The site whose grants are mapped.
     site: SiteId,
     standby: SiteId,
@@ -41,7 +42,7 @@ impl Default for GrantMapping {
     fn default() -> Self {
         Self {
             principals: BTreeMap::new(),
-            locations: LocationMap::default(),
+            locations: Some(LocationMap::default()),
             site: Epoch::INITIAL.primary(),
             standby: Epoch::INITIAL.standby(),
             partition: AwsPartition::Aws,
@@ -71,11 +72,21 @@ impl GrantMapping {
     pub fn of_standby(policy: &Policy, epoch: Epoch) -> Self {
         Self {
             principals: BTreeMap::new(),
-            locations: policy.locations.clone(),
+            locations: Some(policy.locations.clone()),
             site: epoch.standby(),
             standby: epoch.standby(),
             partition: policy.standby(epoch).partition(),
             ignored: policy.ignored_principals.clone(),
+        }
+    }
+
+    /// Maps every principal and every location of a site to itself, whatever the policy ignores or covers.
+    #[must_use]
+    pub fn as_listed(site: &Site) -> Self {
+        Self {
+            locations: None,
+            partition: site.partition(),
+            ..Self::default()
         }
     }
 
@@ -130,7 +141,10 @@ impl GrantMapping {
     #[must_use]
     pub fn location(&self, text: &str) -> Option<String> {
         let arn = Location::parse(text).ok()?.as_arn(self.partition);
-        match self.locations.counterpart_from(self.site, &arn) {
+        let Some(locations) = &self.locations else {
+            return Some(arn);
+        };
+        match locations.counterpart_from(self.site, &arn) {
             Ok(Mapped::To(_)) if self.site == self.standby => Some(arn),
             Ok(Mapped::To(mapped)) => Location::parse(&mapped)
                 .ok()

@@ -3,6 +3,7 @@
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
 use super::{Checked, DeployedPolicy, DeploymentReadings, Reading, Texts, canaries};
+use crate::render::{counted, one_or_many};
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     let readings = checked.readings;
@@ -18,6 +19,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     }
     if is_deployed {
         check_resync(checked, deployment);
+        check_frozen_grants(checked, deployment);
         canaries::check(checked, deployment);
     }
 }
@@ -80,4 +82,35 @@ fn check_resync(checked: &mut Checked<'_>, deployment: &DeploymentReadings) {
         remedy: format!("twinlake resync --region {region}; see twinlake status --region {region}"),
     };
     checked.add(severity, Check::Resync, region, "resync", texts);
+}
+
+fn check_frozen_grants(checked: &mut Checked<'_>, deployment: &DeploymentReadings) {
+    let readings = checked.readings;
+    let (primary, standby) = (&readings.primary.region, &readings.standby.region);
+    let count = match &deployment.abandoned_grants {
+        Reading::Unread(error) => {
+            return checked.add_unread(Check::FrozenGrants, standby, "ledger", error);
+        }
+        Reading::Read(0) => return,
+        Reading::Read(count) => *count,
+    };
+    let texts = Texts {
+        problem: format!(
+            "{} to write {} revoked in {primary} for a switchover that was undone, or has not gone on for an hour",
+            counted(count, "grant"),
+            one_or_many(count, "is", "are")
+        ),
+        effect: "Their principals cannot write in the primary. The standby keeps the grants, whatever is revoked in the \
+                 primary meanwhile.",
+        remedy: format!(
+            "twinlake switchover --region {standby} --undo grants them again; or run the switchover again"
+        ),
+    };
+    checked.add(
+        Severity::Warning,
+        Check::FrozenGrants,
+        primary,
+        "switchover",
+        texts,
+    );
 }

@@ -60,6 +60,8 @@ pub struct DeploymentReadings {
     pub seconds_since_verified: Reading<Option<i64>>,
     /// The age beyond which that resync no longer counts, in seconds.
     pub verified_age_limit_secs: i64,
+    /// The number of grants that are revoked in the primary for a switchover that is not under way.
+    pub abandoned_grants: Reading<usize>,
 }
 
 /// The policy in the ledger of a Region.

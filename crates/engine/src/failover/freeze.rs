@@ -1,27 +1,41 @@
 //! The freeze of a switchover: revokes the grants to write in the primary, and grants them again.
 //!
 //! What is revoked is stored before, in the ledgers of both Regions: the ledger of the next primary says what it keeps
-//! meanwhile, and that of the former primary what it does not get until it is the primary again. Both are the documents
-//! of the family [`FAMILY`]. Nothing is granted that they do not hold, and nothing that the Region lists anyway.
+//! meanwhile, and that of the former primary what it does not get until it is the primary again. Nothing is granted that
+//! these documents do not hold, nor what the Region lists with another grant option.
+//!
+//! A freeze, in this order:
+//!
+//! 1. It takes the lease on the grants ([`GrantsLease`](super::grants_lease::GrantsLease)). A gate has let it pass:
+//!    no undo may still grant.
+//! 2. It lists the grants, and takes over the documents of its epoch in both ledgers, with every grant that it is about
+//!    to revoke, and with the grant option that the Region lists.
+//! 3. It revokes, as long as it has the lease.
+//!
+//! An undo refuses while a freeze may revoke. Else it takes the lease, reads the documents, grants what they hold as long
+//! as it has the lease, and takes out of exactly these documents what was granted. A grant that fails stays, for whatever
+//! reason, unless its table or database is proven gone.
 
-use super::frozen_documents::{FAMILY, StoredFreeze, forget, grants_of, prune, stored, to_text};
-use super::grants_lease::GrantsPermit;
-use crate::grant_index::GrantIndex;
-use crate::observe::{GrantsToList, all_grants};
-use crate::ports::{
-    DocumentStore, EntryResults, MAX_PERMISSIONS_PER_BATCH, ReadRegion, WriteRegion,
+use super::frozen_documents::{
+    StoredFreeze, grants_of, of_both, prune, stored, take_out, take_over,
 };
+use super::grant_calls::{listed, send};
+use super::grants_lease::GrantsPermit;
+use super::grants_restore::{UnfrozenGrants, grant_again};
+use crate::ports::{DocumentStore, ReadRegion, WriteRegion};
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
 use twinlake_core::catalog::digest;
 use twinlake_core::failover::{
-    FrozenGrants, UnrestoredGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess,
+    FrozenGrant, FrozenGrants, UnstoppedReason, WRITE_PERMISSIONS, WriteAccess,
 };
 use twinlake_core::grant::{GrantMapping, ListedPermission, normalize, to_batch_entries};
 use twinlake_core::render::counted;
 use twinlake_core::scope::subject_of_grant;
-use twinlake_core::topology::{Epoch, SiteId};
-use twinlake_core::{CallError, CallErrorKind, Grants, OwnRoles, PermissionGrant, Policy, Subject};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{
+    CallError, CallErrorKind, Grants, OwnRoles, PermissionGrant, Policy, Principal, Subject,
+};
 
 /// The grants of one document: it stays far below the 400 KB of an item.
 const GRANTS_PER_DOCUMENT: usize = 100;
@@ -31,12 +45,6 @@ pub(crate) fn mapped(grants: &Grants, mapping: &GrantMapping) -> Grants {
     let entries = to_batch_entries(grants).into_iter();
     let entries: Vec<ListedPermission> = entries.map(|(entry, _)| entry).collect();
     normalize(&entries, mapping).0
-}
-
-/// All grants of a Region.
-async fn listed<R: ReadRegion>(region: &R, mapping: &GrantMapping) -> Result<Grants, CallError> {
-    let index: GrantIndex = all_grants(region, mapping, GrantsToList::All).await?;
-    Ok(index.by_subject.into_values().flatten().collect())
 }
 
 /// The policy, the epoch before the switchover, and the roles of Twinlake.
@@ -76,6 +84,16 @@ impl FreezeTerms<'_> {
         primary: &P,
         (standby, standby_ledger): (&S, &L),
     ) -> Result<WriteAccess, CallError> {
+        let all = self.read_access(primary, (standby, standby_ledger)).await;
+        all.map(|(access, _)| access)
+    }
+
+    /// The same, with all grants of the primary.
+    async fn read_access<P: ReadRegion, S: ReadRegion, L: DocumentStore>(
+        &self,
+        primary: &P,
+        (standby, standby_ledger): (&S, &L),
+    ) -> Result<(WriteAccess, Grants), CallError> {
         let own = self.of_primary();
         let to_standby = GrantMapping::of_primary(self.policy, self.epoch);
         let of_standby = GrantMapping::of_standby(self.policy, self.epoch);
@@ -110,7 +128,7 @@ impl FreezeTerms<'_> {
                 access.add_other(&grant.principal, UnstoppedReason::Ignored);
             }
         }
-        Ok(access)
+        Ok((access, in_primary))
     }
 }
 
@@ -124,26 +142,8 @@ pub struct FrozenRegion<'a, W, L> {
     pub former_ledger: &'a L,
     /// What the freeze rests on.
     pub terms: FreezeTerms<'a>,
-}
-
-/// What became of the grants that were granted again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnfrozenGrants {
-    /// The number of those that the Region has again.
-    pub granted: usize,
-    /// Those that it never takes again, with the reason.
-    pub refused: BTreeMap<String, String>,
-    /// Those that it may take later. They stay recorded.
-    pub left: UnrestoredGrants,
-}
-
-/// What became of each grant that was granted again.
-#[derive(Debug, Default)]
-struct Regranted {
-    granted: usize,
-    refused: BTreeMap<String, String>,
-    /// Those that may be granted later.
-    left: BTreeMap<PermissionGrant, CallError>,
+    /// Who calls, if known: what a data lake administrator does not find is gone.
+    pub caller: Option<&'a Principal>,
 }
 
 impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
@@ -151,25 +151,20 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
     /// not be revoked.
     ///
     /// # Errors
-    /// A read failed, or a ledger cannot be reached. It may be repeated.
+    /// A read failed, a ledger cannot be reached, or the permit was lost. It may be repeated.
     pub(crate) async fn freeze<S: ReadRegion, P: GrantsPermit>(
         &self,
         standby: &S,
         permit: &P,
     ) -> Result<Result<usize, String>, CallError> {
-        let known = self.grants().await?;
+        let mut documents = self.documents().await?;
         let standby = (standby, self.next_ledger);
-        let access = self.terms.write_access(self.region, standby).await?;
-        let mut new = access.revocable.clone();
-        new.retain(|grant, _| !known.contains_key(grant));
-        let documents = FrozenGrants::documents_of(self.terms.epoch, &new, GRANTS_PER_DOCUMENT);
-        for document in &documents {
-            let id = format!("{}-{}", self.terms.epoch.number(), digest(document));
-            let text = to_text(document);
+        let (access, listed) = self.terms.read_access(self.region, standby).await?;
+        add_listed(&mut documents, self.terms.epoch, &access.revocable, &listed);
+        for (id, document) in &documents {
             permit.renew().await?;
             for ledger in [self.next_ledger, self.former_ledger] {
-                // A document of this id has the same content.
-                ledger.put_document(FAMILY, &id, Some(&text), None).await?;
+                take_over(ledger, id, document).await?;
             }
         }
         let failures = send(&access.revocable, permit, async |entries| {
@@ -178,18 +173,31 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
         .await?;
         // What is gone by now was revoked by an attempt whose answer was lost, or by a run beside this one, and stays
         // recorded. That somebody else revoked it since it was listed cannot be told apart.
-        let failed: Vec<_> = failures
-            .into_iter()
-            .filter(|(_, error)| !is_gone(error))
-            .collect();
-        if let Some((grant, error)) = failed.first() {
-            return Ok(Err(format!(
-                "{} to write could not be revoked in {}, such as {grant}: {error}",
-                counted(failed.len(), "grant"),
-                self.region.region()
-            )));
+        let mut failed = failures.iter().filter(|(_, error)| !is_gone(error));
+        let Some((grant, error)) = failed.next() else {
+            return Ok(Ok(self.grants().await?.len()));
+        };
+        Ok(Err(format!(
+            "{} to write could not be revoked in {}, such as {grant}: {error}",
+            counted(failed.count() + 1, "grant"),
+            self.region.region()
+        )))
+    }
+
+    /// The documents of this freeze by their ids, each with what either ledger has of it.
+    async fn documents(&self) -> Result<BTreeMap<String, FrozenGrants>, CallError> {
+        let (next, former) = self.stored().await?;
+        Ok(of_both([&next, &former], |_| true))
+    }
+
+    /// What the ledgers hold of this freeze: that of the next primary, and that of the Region.
+    async fn stored(&self) -> Result<(Vec<StoredFreeze>, Vec<StoredFreeze>), CallError> {
+        let (next, former) = join(stored(self.next_ledger), stored(self.former_ledger)).await;
+        let (mut next, mut former) = (next?, former?);
+        for all in [&mut next, &mut former] {
+            all.retain(|one| one.frozen.is_of_primary(self.terms.epoch));
         }
-        Ok(Ok(self.grants().await?.len()))
+        Ok((next, former))
     }
 
     /// The grants that are frozen in the Region.
@@ -197,129 +205,66 @@ impl<W: WriteRegion, L: DocumentStore> FrozenRegion<'_, W, L> {
     /// # Errors
     /// A ledger cannot be reached.
     pub async fn grants(&self) -> Result<Grants, CallError> {
-        let (next, former) = join(stored(self.next_ledger), stored(self.former_ledger)).await;
-        let is_wanted = |frozen: &FrozenGrants| frozen.is_of_primary(self.terms.epoch);
-        let mut grants = grants_of(&next?, is_wanted);
-        grants.extend(grants_of(&former?, is_wanted));
-        Ok(grants)
+        let documents = self.documents().await?.into_values();
+        Ok(documents.flat_map(|one| one.to_grants()).collect())
     }
 
-    /// Whether the ledger of the Region that becomes the primary holds anything of this freeze.
+    /// Whether a ledger holds anything of this freeze.
     ///
     /// # Errors
-    /// The ledger cannot be reached.
+    /// A ledger cannot be reached.
     pub(crate) async fn has_frozen(&self) -> Result<bool, CallError> {
-        let stored = stored(self.next_ledger).await?;
-        let mut frozen = stored.iter().map(|one| &one.frozen);
-        Ok(frozen.any(|frozen| frozen.is_of_primary(self.terms.epoch)))
+        Ok(!self.documents().await?.is_empty())
     }
 
-    /// Grants again what the freeze has revoked, and forgets it.
+    /// Grants again what the freeze has revoked, and forgets what was granted. The rest stays recorded. No freeze may
+    /// revoke any more.
     ///
     /// # Errors
-    /// A read failed, a ledger cannot be reached, or a grant may succeed later. It may be repeated.
+    /// A read failed, a ledger cannot be reached, or the permit was lost. It may be repeated.
     pub(crate) async fn unfreeze<P: GrantsPermit>(
         &self,
         permit: &P,
     ) -> Result<UnfrozenGrants, CallError> {
-        // A freeze writes there first, and an undo forgets there last.
-        if !self.has_frozen().await? {
-            return Ok(UnfrozenGrants::default());
-        }
-        let grants = self.grants().await?;
-        let own = self.terms.of_primary();
-        let again = grant_again(self.region, &own, &grants, permit).await?;
-        if let Some(error) = again.left.into_values().next() {
-            return Err(error);
-        }
+        let (next, former) = self.stored().await?;
+        let documents = of_both([&next, &former], |_| true).into_values();
+        let grants: Grants = documents.flat_map(|one| one.to_grants()).collect();
+        let site = self.terms.policy.primary(self.terms.epoch);
+        let again = grant_again((self.region, site), &grants, self.caller, permit).await?;
         permit.renew().await?;
+        let keep = |one: &FrozenGrant| again.left.contains_key(&one.grant).then(|| one.clone());
         // The next primary keeps the grants until its document is gone, and who repeats this finds it there.
-        for ledger in [self.former_ledger, self.next_ledger] {
-            forget(ledger, |frozen| frozen.is_of_primary(self.terms.epoch)).await?;
-        }
-        Ok(UnfrozenGrants {
-            granted: again.granted,
-            refused: again.refused,
-            left: UnrestoredGrants::default(),
-        })
-    }
-}
-
-/// Grants again in a Region that has become the primary what was frozen in it, and forgets it. What Lake Formation does
-/// not take now, whatever the reason, holds up no takeover: it stays recorded, and is granted when this is repeated.
-///
-/// # Errors
-/// The ledger cannot be reached.
-pub(super) async fn restore<W: WriteRegion, L: DocumentStore>(
-    region: &W,
-    ledger: &L,
-    policy: &Policy,
-    (site, epoch): (SiteId, Epoch),
-) -> Result<UnfrozenGrants, CallError> {
-    let is_frozen = |frozen: &FrozenGrants| frozen.is_of_former_primary(site, epoch);
-    let stored = stored(ledger).await?;
-    let grants = grants_of(&stored, is_frozen);
-    if grants.is_empty() {
-        return Ok(UnfrozenGrants::default());
-    }
-    let own = GrantMapping::of_standby(policy, epoch.switched());
-    let again = match grant_again(region, &own, &grants, &()).await {
-        Ok(again) => again,
-        // Without a list of the grants, none is known to be missing.
-        Err(error) => Regranted {
-            left: grants
-                .into_keys()
-                .map(|grant| (grant, error.clone()))
-                .collect(),
-            ..Regranted::default()
-        },
-    };
-    let keep = |grant: &PermissionGrant, option: bool| {
-        let is_left = again.left.contains_key(grant);
-        is_left.then_some(option)
-    };
-    prune(ledger, &stored, |one| is_frozen(&one.frozen), keep).await?;
-    let left = again.left.iter();
-    Ok(UnfrozenGrants {
-        left: UnrestoredGrants::new(left.map(|(grant, error)| (grant, error.to_string()))),
-        granted: again.granted,
-        refused: again.refused,
-    })
-}
-
-/// Grants again, unless the Region lists the grant with another grant option: then somebody has granted it since. A
-/// listing may be one write old, so what it shows unchanged is granted, too.
-async fn grant_again<W: WriteRegion, P: GrantsPermit>(
-    region: &W,
-    own: &GrantMapping,
-    grants: &Grants,
-    permit: &P,
-) -> Result<Regranted, CallError> {
-    if grants.is_empty() {
-        return Ok(Regranted::default());
-    }
-    let listed = listed(region, own).await?;
-    let mut missing = grants.clone();
-    missing.retain(|grant, option| listed.get(grant).is_none_or(|listed| listed == option));
-    let failures = send(&missing, permit, async |entries| {
-        region.grant(entries).await
-    })
-    .await?;
-    let mut again = Regranted::default();
-    for (grant, error) in failures {
-        match error.kind {
-            CallErrorKind::AlreadyInState => {}
-            CallErrorKind::NotFound | CallErrorKind::Invalid | CallErrorKind::Unsupported => {
-                again.refused.insert(grant.to_string(), error.to_string());
+        for (ledger, stored) in [(self.former_ledger, former), (self.next_ledger, next)] {
+            for one in &stored {
+                // Who has written it since counts on what it holds.
+                take_out(ledger, one, keep).await?;
             }
-            CallErrorKind::Contended
-            | CallErrorKind::NotPropagated
-            | CallErrorKind::Denied
-            | CallErrorKind::Unavailable => drop(again.left.insert(grant, error)),
+        }
+        Ok(again.counted(&grants))
+    }
+}
+
+/// Adds the grants that are about to be revoked to the documents of a freeze. Every grant that the Region lists gets the
+/// grant option that it lists.
+fn add_listed(
+    documents: &mut BTreeMap<String, FrozenGrants>,
+    epoch: Epoch,
+    revocable: &Grants,
+    listed: &Grants,
+) {
+    let mut new = revocable.clone();
+    for frozen in documents.values_mut().flat_map(|one| &mut one.grants) {
+        new.remove(&frozen.grant);
+        if let Some(option) = listed.get(&frozen.grant) {
+            frozen.grantable = *option;
         }
     }
-    again.granted = grants.len() - again.refused.len() - again.left.len();
-    Ok(again)
+    for document in FrozenGrants::documents_of(epoch, &new, GRANTS_PER_DOCUMENT) {
+        let id = format!("{}-{}", epoch.number(), digest(&document));
+        let stored = documents.get(&id);
+        let whole = stored.map_or_else(|| document.clone(), |stored| stored.with(&document));
+        documents.insert(id, whole);
+    }
 }
 
 /// Whether the service says that the grant was not there.
@@ -328,63 +273,6 @@ fn is_gone(error: &CallError) -> bool {
         error.kind,
         CallErrorKind::NotFound | CallErrorKind::AlreadyInState
     )
-}
-
-/// Sends each grant as an entry of its own, one batch after the other. Returns those that failed.
-///
-/// # Errors
-/// The permit was lost: the batches that are left are not sent.
-async fn send<P: GrantsPermit>(
-    grants: &Grants,
-    permit: &P,
-    call: impl AsyncFn(&[&ListedPermission]) -> Result<EntryResults, CallError>,
-) -> Result<Vec<(PermissionGrant, CallError)>, CallError> {
-    let entries: Vec<(PermissionGrant, ListedPermission)> = grants
-        .iter()
-        .flat_map(|(grant, grantable)| {
-            let one = to_batch_entries(&Grants::from([(grant.clone(), *grantable)]));
-            one.into_iter().map(|(entry, _)| (grant.clone(), entry))
-        })
-        .collect();
-    let mut failures = Vec::new();
-    for batch in entries.chunks(MAX_PERMISSIONS_PER_BATCH) {
-        permit.renew().await?;
-        // An error of the whole call may be that of one entry.
-        let single = match send_batch(batch, &call, &mut failures).await {
-            Ok(()) => continue,
-            Err(error) if batch.len() == 1 => {
-                let grants = batch
-                    .iter()
-                    .map(|(grant, _)| (grant.clone(), error.clone()));
-                failures.extend(grants);
-                continue;
-            }
-            Err(_) => batch.chunks(1),
-        };
-        for one in single {
-            permit.renew().await?;
-            if let Err(error) = send_batch(one, &call, &mut failures).await {
-                let grants = one.iter().map(|(grant, _)| (grant.clone(), error.clone()));
-                failures.extend(grants);
-            }
-        }
-    }
-    Ok(failures)
-}
-
-async fn send_batch(
-    batch: &[(PermissionGrant, ListedPermission)],
-    call: &impl AsyncFn(&[&ListedPermission]) -> Result<EntryResults, CallError>,
-    failures: &mut Vec<(PermissionGrant, CallError)>,
-) -> Result<(), CallError> {
-    let entries: Vec<&ListedPermission> = batch.iter().map(|(_, entry)| entry).collect();
-    let results = call(&entries).await?;
-    for ((grant, _), result) in batch.iter().zip(results) {
-        if let Err(error) = result {
-            failures.push((grant.clone(), error));
-        }
-    }
-    Ok(())
 }
 
 /// What a switchover checks before it writes the epoch: the next primary has everything that is frozen in the former
@@ -396,8 +284,8 @@ async fn send_batch(
 pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
     (next, former): (&R, &R),
     ledger: &L,
-    policy: &Policy,
-    epoch: Epoch,
+    (policy, epoch): (&Policy, Epoch),
+    reader: &Principal,
 ) -> Result<Option<String>, CallError> {
     let stored = stored(ledger).await?;
     if stored.is_empty() {
@@ -405,8 +293,14 @@ pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
     }
     let to_next = GrantMapping::of_primary(policy, epoch);
     let of_next = GrantMapping::of_standby(policy, epoch);
-    let (in_next, in_former) = join(listed(next, &of_next), listed(former, &to_next)).await;
-    let (mut in_next, mut in_former) = (in_next?, in_former?);
+    let (in_next, in_former, settings) = join3(
+        listed(next, &of_next),
+        listed(former, &to_next),
+        former.settings(),
+    )
+    .await;
+    let (mut in_next, mut in_former, settings) = (in_next?, in_former?, settings?);
+    let is_proof = settings.administrators.contains(reader) && !in_former.is_empty();
     let frozen = grants_of(&stored, |frozen| frozen.is_of_primary(epoch));
     let frozen = mapped(&frozen, &to_next);
     for (grant, grantable) in &frozen {
@@ -414,13 +308,11 @@ pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
     }
     add_withheld(&mut in_next, &stored, epoch);
     let is_former = |frozen: &FrozenGrants| frozen.is_of_former_primary(epoch.standby(), epoch);
-    prune(
-        ledger,
-        &stored,
-        |one| is_former(&one.frozen),
-        |grant, grantable| in_former.get(grant).map(|option| *option && grantable),
-    )
-    .await?;
+    let keep = |one: &FrozenGrant| {
+        let is_proven = is_proof && is_mapped_back((policy, epoch), &one.grant);
+        after_reading(one, in_former.get(&one.grant).copied(), is_proven)
+    };
+    prune(ledger, stored, is_former, keep).await?;
     let mut wanted = frozen.into_iter();
     let lacks =
         wanted.find(|(grant, grantable)| in_next.get(grant).is_none_or(|has| *grantable && !has));
@@ -433,6 +325,35 @@ pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
     }))
 }
 
+/// What is kept of a grant that is frozen in the standby after the primary was read. `option` is the grant option with
+/// which the primary has it, `None` if it was not found there. Only a proof takes anything away.
+pub(crate) fn after_reading(
+    frozen: &FrozenGrant,
+    option: Option<bool>,
+    is_proven: bool,
+) -> Option<FrozenGrant> {
+    let Some(option) = option else {
+        let is_revoked = is_proven && !frozen.is_unrestored;
+        return (!is_revoked).then(|| frozen.clone());
+    };
+    Some(FrozenGrant {
+        grantable: frozen.grantable && (option || !is_proven),
+        is_unrestored: false,
+        grant: frozen.grant.clone(),
+    })
+}
+
+/// Whether the policy maps a grant of the standby to one of the primary, and that one back: only then does its absence
+/// from the mapped grants of the primary say anything.
+pub(crate) fn is_mapped_back(
+    (policy, epoch): (&Policy, Epoch),
+    in_standby: &PermissionGrant,
+) -> bool {
+    let wanted = Grants::from([(in_standby.clone(), false)]);
+    let in_primary = mapped(&wanted, &GrantMapping::of_primary(policy, epoch.switched()));
+    mapped(&in_primary, &GrantMapping::of_primary(policy, epoch)) == wanted
+}
+
 /// Adds to the grants of a standby those that it gets when it is the primary again.
 fn add_withheld(in_standby: &mut Grants, stored: &[StoredFreeze], epoch: Epoch) {
     let withheld = grants_of(stored, |frozen| {
@@ -440,5 +361,46 @@ fn add_withheld(in_standby: &mut Grants, stored: &[StoredFreeze], epoch: Epoch) 
     });
     for (grant, grantable) in withheld {
         in_standby.entry(grant).or_insert(grantable);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frozen(grantable: bool, is_unrestored: bool) -> FrozenGrant {
+        FrozenGrant {
+            grant: PermissionGrant {
+                principal: Principal("arn:aws:iam::111122223333:role/Etl".to_owned()),
+                resource: twinlake_core::Resource::Catalog,
+                permission: twinlake_core::Permission::CreateDatabase,
+                condition: None,
+            },
+            grantable,
+            is_unrestored,
+        }
+    }
+
+    #[test]
+    fn only_a_proof_takes_a_frozen_grant_or_its_option_away() {
+        for is_unrestored in [false, true] {
+            for grantable in [false, true] {
+                let one = frozen(grantable, is_unrestored);
+                assert_eq!(after_reading(&one, None, false), Some(one.clone()));
+                // A Region that never had it again says nothing by lacking it.
+                let kept = Some(one.clone()).filter(|_| is_unrestored);
+                assert_eq!(after_reading(&one, None, true), kept);
+                let (with, without) = (frozen(grantable, false), frozen(false, false));
+                for (option, is_proven, expected) in [
+                    (true, true, &with),
+                    (true, false, &with),
+                    (false, false, &with),
+                    (false, true, &without),
+                ] {
+                    let after = after_reading(&one, Some(option), is_proven);
+                    assert_eq!(after.as_ref(), Some(expected), "{option} {is_proven}");
+                }
+            }
+        }
     }
 }

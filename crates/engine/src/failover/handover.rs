@@ -22,7 +22,8 @@ use twinlake_core::{CallError, OwnRoles, PermissionGrant};
 
 /// The other Region, for a switchover. A failover has none: nobody asks the other Region.
 pub trait Handover {
-    /// Revokes the grants to write in the primary. Returns their number, or why some could not be revoked.
+    /// Revokes the grants to write in the primary, as long as the permit holds. Returns their number, or why some could
+    /// not be revoked.
     ///
     /// # Errors
     /// A call failed.
@@ -101,6 +102,7 @@ where
                 epoch: record.epoch,
                 own_roles: self.regions.own_roles,
             },
+            caller: Some(self.regions.reader_role),
         };
         frozen.freeze(self.regions.primary.region, permit).await
     }
@@ -137,7 +139,8 @@ where
         }
         let regions = (self.regions.primary.region, self.regions.former.region);
         let ledger = self.regions.primary.ledger;
-        check_before_epoch(regions, ledger, self.regions.policy, record.epoch).await
+        let terms = (self.regions.policy, record.epoch);
+        check_before_epoch(regions, ledger, terms, self.regions.reader_role).await
     }
 
     async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {

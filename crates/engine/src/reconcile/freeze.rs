@@ -1,10 +1,10 @@
 //! What a switchover has revoked in one of the Regions, in the snapshot of the primary.
 
 use super::session::Session;
-use crate::failover::freeze::mapped;
+use crate::failover::freeze::{after_reading, is_mapped_back, mapped};
 use crate::failover::frozen_documents::{StoredFreeze, grants_of, prune, stored};
 use crate::ports::Environment;
-use twinlake_core::failover::FrozenGrants;
+use twinlake_core::failover::{FrozenGrant, FrozenGrants};
 use twinlake_core::grant::GrantMapping;
 use twinlake_core::scope::subject_of_grant;
 use twinlake_core::snapshot::{Observation, Snapshot};
@@ -35,7 +35,7 @@ impl<E: Environment> Session<'_, E> {
         let is_withheld =
             |frozen: &FrozenGrants| frozen.is_of_former_primary(epoch.standby(), epoch);
         let withheld = grants_of(&stored, is_withheld);
-        self.forget_revoked(&stored, is_withheld).await?;
+        self.forget_revoked(stored, is_withheld).await?;
         for grant in withheld.keys() {
             for grants in read_grants(&mut self.snapshots.primary, grant) {
                 grants.remove(grant);
@@ -49,28 +49,27 @@ impl<E: Environment> Session<'_, E> {
     /// granted again.
     async fn forget_revoked(
         &self,
-        stored: &[StoredFreeze],
+        stored: Vec<StoredFreeze>,
         is_withheld: impl Fn(&FrozenGrants) -> bool,
     ) -> Result<(), CallError> {
         let primary = &self.snapshots.primary;
-        let keep = |grant: &PermissionGrant, grantable: bool| {
+        let terms = (self.context.policy, self.context.epoch);
+        let keep = |frozen: &FrozenGrant| {
+            let grant = &frozen.grant;
             let subject = subject_of_grant(grant);
             let listed = primary.grants.get(&subject).and_then(Observation::present);
             // What was taken out of it in an earlier round proves nothing.
             let is_as_read = !self.withheld_grants.contains(grant);
             let Some(listed) = listed.filter(|_| is_as_read) else {
-                return Some(grantable);
+                return Some(frozen.clone());
             };
-            let is_proven = self.scope.is_named_by_event(grant)
-                || (primary.is_administrator
-                    && primary.nonempty_full_grant_reads.contains(&subject));
-            match listed.get(grant) {
-                Some(option) => Some(grantable && *option),
-                None => Some(grantable).filter(|_| !is_proven),
-            }
+            let is_complete = primary.is_administrator
+                && primary.nonempty_full_grant_reads.contains(&subject)
+                && is_mapped_back(terms, grant);
+            let is_proven = is_complete || self.scope.is_named_by_event(grant);
+            after_reading(frozen, listed.get(grant).copied(), is_proven)
         };
-        let is_wanted = |one: &StoredFreeze| is_withheld(&one.frozen);
-        prune(self.context.ledger, stored, is_wanted, keep).await
+        prune(self.context.ledger, stored, is_withheld, keep).await
     }
 }
 

@@ -18,18 +18,23 @@ fn changing_grants() -> EpochRecord {
 #[test]
 fn an_undo_waits_until_no_run_can_revoke_any_more() {
     let record = changing_grants();
-    let refused = undo(&record, NOW.plus_secs(59)).unwrap_err();
+    let refused = undo(&record, SwitchOperation::Switchover, NOW.plus_secs(59)).unwrap_err();
     assert_eq!(refused, UndoRefusal::GrantsChange(NOW.plus_secs(60)));
-    let undone = undo(&record, NOW.plus_secs(60)).unwrap();
+    let undone = undo(&record, SwitchOperation::Switchover, NOW.plus_secs(60)).unwrap();
     assert_eq!(undone.failover.unwrap().stage, FailoverStage::Undone);
     // Once the step is done, nothing is revoked any more.
     let frozen = after_step(&record, FailoverStep::FreezeGrants, NOW, no_results());
-    undo(&frozen, NOW).unwrap();
+    undo(&frozen, SwitchOperation::Switchover, NOW).unwrap();
 }
 
 #[test]
 fn a_new_switchover_waits_for_an_undo_that_grants_and_a_failover_does_not() {
-    let mut undone = undo(&changing_grants(), NOW.plus_secs(60)).unwrap();
+    let mut undone = undo(
+        &changing_grants(),
+        SwitchOperation::Switchover,
+        NOW.plus_secs(60),
+    )
+    .unwrap();
     let until = NOW.plus_secs(200);
     undone.failover.as_mut().unwrap().grants_change_until = Some(until);
     let at = |now: Timestamp| RecoveryPoint {
@@ -81,4 +86,21 @@ fn grants_that_are_left_are_tried_again_and_nothing_else_is_done() {
         decide_at_b(&done, &accepted()),
         FailoverDecision::AlreadyPrimary
     );
+}
+
+#[test]
+fn an_undo_of_the_other_operation_is_refused_and_named() {
+    let (failover, switchover) = (started(), changing_grants());
+    for (record, other, command) in [
+        (&failover, SwitchOperation::Switchover, "failover"),
+        (&switchover, SwitchOperation::Failover, "switchover"),
+    ] {
+        let refused = undo(record, other, NOW).unwrap_err();
+        assert_eq!(refused, UndoRefusal::OtherOperation(command));
+        let text = refused.to_string();
+        assert!(
+            text.contains(&format!("`twinlake {command} --undo`")),
+            "{text}"
+        );
+    }
 }

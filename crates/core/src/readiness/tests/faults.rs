@@ -510,6 +510,20 @@ pub(super) const FAULTS: &[(&str, SingleFault, ReadinessCheck, ReadinessSeverity
             B,
         ),
         (
+            "grants are revoked for a switchover that is not under way",
+            |r| deployment(r).abandoned_grants = Reading::Read(2),
+            C::FrozenGrants,
+            Warning,
+            A,
+        ),
+        (
+            "what is revoked for a switchover is not known",
+            |r| deployment(r).abandoned_grants = Reading::Unread("AccessDenied".to_owned()),
+            C::FrozenGrants,
+            Unknown,
+            B,
+        ),
+        (
             "the ledger is denied",
             |r| deployment(r).primary_policy = Reading::Unread("AccessDenied".to_owned()),
             C::Deployment,

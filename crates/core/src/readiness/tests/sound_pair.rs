@@ -194,6 +194,7 @@ pub(super) fn sound() -> ReadinessReadings {
             read_at: READ_AT,
             seconds_since_verified: Reading::Read(Some(3600)),
             verified_age_limit_secs: 13 * 3600,
+            abandoned_grants: Reading::Read(0),
         }),
         access: access(),
         references: Reading::Read(CatalogReferences::default()),
