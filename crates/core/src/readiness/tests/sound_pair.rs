@@ -244,7 +244,7 @@ pub(super) fn lifecycle_rule(expires: bool, archive: Option<&str>) -> LifecycleR
         id: "old".to_owned(),
         is_enabled: true,
         prefix: String::new(),
-        definition: "after 30 days".to_owned(),
+        definition: format!("after 30 days, {archive:?}"),
         expires_objects: expires,
         expires_after_days: expires.then_some(30),
         archive_class: archive.map(str::to_owned),
