@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench bench-compare build deploy deploy-storage deploy-audit live live-clean clean
+.PHONY: help demo test test-fast test-other-primary test-local check layers licences audit explore fuzz model mutants bench bench-compare build deploy deploy-storage deploy-audit live live-clean clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,14 +33,14 @@ test: ## Runs all checks and tests; needs no AWS account
 	@# The Python environment is downloaded while the compiler works.
 	@$(MAKE) --no-print-directory --jobs 2 check $(VENV)/ready
 	@$(MAKE) --no-print-directory test-fast
-	@$(MAKE) --no-print-directory test-other-leader
+	@$(MAKE) --no-print-directory test-other-primary
 	@$(MAKE) --no-print-directory test-local
 
 test-fast: ## Runs the tests that need no local AWS: unit tests, properties, scenarios
 	cargo test --workspace --locked
 
-test-other-leader: ## Runs the tests over both Regions again, with the policy's site b as primary
-	TWINLAKE_LEADER=b cargo test --workspace --locked --test integration -- alerts:: errors:: event_batch:: \
+test-other-primary: ## Runs the tests over both Regions again, with the policy's site b as primary
+	TWINLAKE_PRIMARY_SITE=b cargo test --workspace --locked --test integration -- alerts:: errors:: event_batch:: \
 	    excess_access:: external_schemas:: glue_tools:: grant_call_counts:: guarded_writes:: links:: monitor:: properties:: s3_replication:: \
 	    scan_intervals:: service_answers:: verified_at:: changes_during_runs:: lf_tag_lease:: subject_states:: \
 	    takeover:: failover:: switchover:: divergence::

@@ -7,7 +7,7 @@ use twinlake_core::audit::AuditRule;
 use twinlake_core::{
     CallErrorKind, Name, Permission, PermissionGrant, Plan, Principal, Resource, Step, TableId,
 };
-use twinlake_engine::lake_access::{
+use twinlake_engine::own_access::{
     AccessChanges, AccessRequirements, ReaderGrant, ReaderTarget, apply_changes, required_changes,
     revert_changes,
 };

@@ -13,7 +13,7 @@ use twinlake_core::{CallErrorKind, OwnRoles, Principal, Timestamp};
 use twinlake_engine::divergence::{
     AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare,
 };
-use twinlake_engine::failover::{FENCE_WAIT, Survivor, run};
+use twinlake_engine::failover::{FENCE_WAIT, NewPrimary, run};
 use twinlake_engine::region_authority::region_authority;
 use twinlake_engine::resync::{ResyncDepth, resync};
 use twinlake_engine::{Context, InMemoryLedger, Ledger as _};
@@ -45,7 +45,7 @@ impl Returned {
         let timer = SimTimer(harness.sim.clone());
         harness.ledger.set_epoch(harness.epoch());
         ready(harness.ledger.put_policy(harness.policy.text())).unwrap();
-        let survivor = Survivor {
+        let new_primary = NewPrimary {
             site: harness.policy.sites.find(STANDBY).unwrap(),
             region: &region,
             ledger: &harness.ledger,
@@ -61,7 +61,7 @@ impl Returned {
             accepts_loss: true,
             ..FailoverRequest::default()
         };
-        run_until_killed(&harness.sim, run(&survivor, &request))
+        run_until_killed(&harness.sim, run(&new_primary, &request))
             .unwrap()
             .unwrap();
         let former_ledger = InMemoryLedger::default();
@@ -178,7 +178,7 @@ impl Returned {
     }
 }
 
-/// Two Regions in which Twinlake's role sees every column, as the function lake-access makes it in the primary,
+/// Two Regions in which Twinlake's role sees every column, as the function own-access makes it in the primary,
 /// whichever that is.
 fn empty_regions() -> TestHarness {
     let harness = TestHarness::new(policy(""));
@@ -455,7 +455,7 @@ fn objects_of_the_former_primary_are_listed_by_table_and_a_denied_listing_is_sai
     returned.objects.0.replicas = ["late".to_owned()].into();
     returned.objects.1.versions = listed(&there);
     let report = returned.compare().report;
-    let keys: Vec<(&str, String, KeyDivergence)> = report.places[0]
+    let keys: Vec<(&str, String, KeyDivergence)> = report.locations[0]
         .keys
         .iter()
         .map(|key| {
@@ -487,7 +487,7 @@ fn objects_of_the_former_primary_are_listed_by_table_and_a_denied_listing_is_sai
     let denied = returned.compare().report;
     assert!(!denied.is_empty());
     assert_ne!(denied.digest(), report.digest());
-    let reasons: Vec<&String> = denied.places[0].unread.values().collect();
+    let reasons: Vec<&String> = denied.locations[0].unread.values().collect();
     assert!(
         reasons[0].contains("ListObjectVersions: denied"),
         "{reasons:?}"

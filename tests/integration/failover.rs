@@ -14,13 +14,13 @@ use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, SiteId, region_role};
 use twinlake_core::{CallError, CallErrorKind, Name, Scope, Timestamp};
 use twinlake_engine::failover::{
-    FENCE_WAIT, FailoverError, FailoverProgress, Survivor, preview, run, undo_failover,
+    FENCE_WAIT, FailoverError, FailoverProgress, NewPrimary, preview, run, undo_failover,
 };
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::region_authority::region_authority;
 use twinlake_engine::write_fence::{EpochSource, WriteFence, WriterRole};
 use twinlake_engine::{
-    Clock as _, Context, Environment, FencedRegion, InMemoryLedger, Ledger as _, StatsStore as _,
+    Clock as _, Context, Environment, GuardedRegion, InMemoryLedger, Ledger as _, StatsStore as _,
 };
 use twinlake_sim::{ApiError, InjectedFault, KillSwitch, Sim, SimRegion, run_until_killed};
 use twinlake_tests::harness::{
@@ -91,7 +91,7 @@ fn fail_over_with(
 ) -> Option<Outcome> {
     let region = harness.sim.region(STANDBY, TWINLAKE_ROLE);
     let timer = SimTimer(harness.sim.clone());
-    let survivor = Survivor {
+    let new_primary = NewPrimary {
         site: site(STANDBY, harness),
         region: &region,
         ledger: &harness.ledger,
@@ -103,7 +103,7 @@ fn fail_over_with(
         handover: &(),
         caller: None,
     };
-    run_until_killed(&harness.sim, run(&survivor, request))
+    run_until_killed(&harness.sim, run(&new_primary, request))
 }
 
 fn fail_over(harness: &TestHarness) -> Outcome {
@@ -469,7 +469,7 @@ struct Fenced;
 
 impl Environment for Fenced {
     type Primary = SimRegion;
-    type Standby = FencedRegion<SimRegion, SharedEpoch, Sim>;
+    type Standby = GuardedRegion<SimRegion, SharedEpoch, Sim>;
     type Ledger = InMemoryLedger;
     type Clock = Sim;
 }
@@ -490,7 +490,7 @@ fn a_reconciliation_under_way_writes_nothing_after_the_wait() {
     };
     fence.allow(writer, Some(fence.lease().start()));
     let region = harness.sim.region(STANDBY, TWINLAKE_ROLE);
-    let standby = FencedRegion::new(region, Some(Arc::clone(&fence)));
+    let standby = GuardedRegion::new(region, Some(Arc::clone(&fence)));
     let context: Context<'_, Fenced> = harness.context_with_standby(&standby);
     let scope = Scope::database(Name::new("sales").unwrap());
     let prefetched = Prefetched::default();

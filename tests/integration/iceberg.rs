@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::iceberg_replica::RelocationObstacle;
 use twinlake_core::{AlertKind, Name, Subject, SubjectState, TableId};
 use twinlake_engine::iceberg::{
-    FileProgress, HeldFiles, MAX_HELD_BYTES, NextLook, RelocationMemory, RelocationOutcome,
+    FileProgress, HeldFiles, MAX_HELD_BYTES, NextCheck, RelocationMemory, RelocationOutcome,
     RelocationRequest, RelocationSource, WorkLimits, relocate_with_memory,
 };
 use twinlake_engine::{Clock as _, Ledger as _};
@@ -333,7 +333,7 @@ impl Lake {
         let unrelocated = self.harness.resync().unwrap().outcome.unrelocated;
         let now = self.harness.sim.now();
         let messages = unrelocated.keys().map(|id| {
-            let message = NextLook::AtOnce.message(id, now);
+            let message = NextCheck::AtOnce.message(id, now);
             message.unwrap().0.body().into_bytes()
         });
         messages.collect()

@@ -9,7 +9,9 @@ use twinlake_core::topology::RegionRole;
 use twinlake_core::{AlertKind, AlertState, CallErrorKind};
 use twinlake_engine::alerts::{self, publish_and_resolve};
 use twinlake_engine::heartbeat::write_heartbeat;
-use twinlake_engine::monitor::{Monitor, MonitorReport, check_channels, resolve_outside_standby};
+use twinlake_engine::monitor::{
+    MonitorConfig, MonitorReport, check_standby, resolve_outside_standby,
+};
 use twinlake_engine::operation_document::{LagAlertThresholds, OperationConfig};
 use twinlake_engine::{Clock as _, StatsStore as _};
 use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
@@ -30,13 +32,13 @@ fn run_monitor(harness: &TestHarness) -> MonitorReport {
 }
 
 fn run_monitor_with(harness: &TestHarness, lag_thresholds: LagAlertThresholds) -> MonitorReport {
-    let monitor = Monitor {
+    let monitor = MonitorConfig {
         region: STANDBY,
         heartbeat_interval_secs: HEARTBEAT_INTERVAL_SECS,
         lag_thresholds,
     };
     let now = harness.sim.now();
-    let report = run_until_killed(&harness.sim, check_channels(&harness.ledger, &monitor, now));
+    let report = run_until_killed(&harness.sim, check_standby(&harness.ledger, &monitor, now));
     let report = report.unwrap().unwrap();
     let published = publish_and_resolve(
         &harness.topic,

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_core::{AlertKind, LedgerRow, Name, Subject, SubjectState, TableId};
-use twinlake_engine::iceberg::NextLook;
+use twinlake_engine::iceberg::NextCheck;
 use twinlake_engine::{Clock as _, Ledger as _};
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
 
@@ -109,7 +109,7 @@ impl Lake {
         self.harness.sim.state().advance_secs(secs);
         let due = self.harness.resync().unwrap().outcome.unrelocated;
         for id in due.keys() {
-            let (message, _) = NextLook::AtOnce
+            let (message, _) = NextCheck::AtOnce
                 .message(id, self.harness.sim.now())
                 .unwrap();
             self.harness

@@ -639,7 +639,7 @@ def bench_events():
                 partitions_per_table=partitions, location=bucket_uri(region))
 
         create_large_table(PRIMARY, 1)
-        # The primary's lake-access function grants Twinlake's roles SELECT on new databases' tables.
+        # The primary's own-access function grants Twinlake's roles SELECT on new databases' tables.
         deployment.put_event(PRIMARY, database_event("big", "CreateDatabase"))
         wait_for("Twinlake's roles have SELECT", lambda: "'big'" in str(lf.list_permissions(
             Resource={"Table": {"DatabaseName": "big", "TableWildcard": {}}})))
@@ -696,7 +696,7 @@ def bench_burst():
             deployment.control_sandbox(
                 "bulk-create", region=PRIMARY, database=f"db{d}", tables=BURST_TABLES,
                 partitions_per_table=0, location=bucket_uri(PRIMARY))
-        deployment.invoke(PRIMARY, "LakeAccess")
+        deployment.invoke(PRIMARY, "OwnAccess")
         deployment.resync()
         glue, standby = (deployment.client("glue", region) for region in (PRIMARY, STANDBY))
 

@@ -38,7 +38,7 @@ FUNCTIONS = {
     "ReplicationEvent": "replication-event",
     "OperationsEvent": "operations-event",
     "Resync": "resync",
-    "LakeAccess": "lake-access",
+    "OwnAccess": "own-access",
     "Heartbeat": "heartbeat",
     "Monitor": "monitor",
     "Digest": "digest",
@@ -76,7 +76,7 @@ policy = "policy.toml"
 QueueDelaySeconds = 0
 ResyncSchedule = "rate(1 day)"
 VerifiedAgeLimitSeconds = 93600
-AlertQuietSeconds = 1
+AlertExpirySeconds = 1
 ReplicaBucketArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}"]
 ReplicaObjectArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}/*"]
 IcebergBucketArns = ["arn:aws:s3:::{BUCKETS[PRIMARY]}", "arn:aws:s3:::{BUCKETS[STANDBY]}"]

@@ -29,7 +29,7 @@ BEST_EFFORT = {
     ("glue", "GetTrigger"), ("glue", "GetTriggers"), ("glue", "StartTrigger"), ("glue", "GetJob"),
 }
 # The functions that a schedule invokes.
-SCHEDULED = ("Canary", "Digest", "Heartbeat", "LakeAccess", "Monitor", "Readiness", "Resync")
+SCHEDULED = ("Canary", "Digest", "Heartbeat", "OwnAccess", "Monitor", "Readiness", "Resync")
 # What the functions of the surviving Region may call there meanwhile. Of the lost one they ask for the epoch.
 FUNCTIONS_MAY_CALL = {
     ("dynamodb", "DeleteItem"), ("dynamodb", "GetItem"), ("dynamodb", "PutItem"), ("dynamodb", "Query"),
@@ -306,7 +306,7 @@ def check_return(deployment):
     """The former primary returns: its functions write nothing, and the survivor's act as the primary's."""
     former, survivor = heartbeat(deployment, PRIMARY), heartbeat(deployment, STANDBY)
     for region in (PRIMARY, STANDBY):
-        for function in ("Heartbeat", "LakeAccess", "Monitor", "Resync"):
+        for function in ("Heartbeat", "OwnAccess", "Monitor", "Resync"):
             deployment.invoke(region, function)
     assert heartbeat(deployment, PRIMARY) == former
     assert heartbeat(deployment, STANDBY) != survivor
@@ -389,14 +389,14 @@ def check_way_back(deployment):
     late = {text for text, kind in changes.items() if "sales.late" in text and kind == "only-there"}
     assert late == {"create table sales.late", "grant ALL on table sales.late to IAM_ALLOWED_PRINCIPALS"}, changes
     # The buckets of the local AWS replicate to each other at once, so that nothing is given up in them.
-    for place in report["report"]["places"]:
+    for location in report["report"]["locations"]:
         assert place["counts"] == {} and not place.get("unread"), place
 
     accept = ("--accept", report["digest"], "--out", "accepted.json")
     check_that_it_is_compared_again_after_the_question(deployment, accept)
     assert empty_ledger(deployment, PRIMARY) > 0
     # Without its ledger, it does not know that it was the primary, nor any policy.
-    invoke_all(deployment, PRIMARY, ("Heartbeat", "LakeAccess", "Resync"))
+    invoke_all(deployment, PRIMARY, ("Heartbeat", "OwnAccess", "Resync"))
     assert has_table_in(deployment, PRIMARY, "late")
     done = divergence(deployment, *accept, "--yes")
     assert done.returncode == 0, (done.stdout, done.stderr)

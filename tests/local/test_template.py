@@ -44,7 +44,7 @@ READINESS_READS = {
     "s3:GetReplicationConfiguration",
     "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetBucketNotification",
     "s3:GetObject", "dynamodb:GetItem", "dynamodb:Query"}
-# Actions that only the lake-access function may perform.
+# Actions that only the own-access function may perform.
 SETTINGS_ACTIONS = {"lakeformation:PutDataLakeSettings"}
 # Actions that a grant on a named object needs beside the grant itself (D-3).
 GRANT_ACTIONS = {"glue:GetDatabase", "glue:GetTable"}
@@ -114,7 +114,7 @@ def test_events_are_forwarded_only_once():
         elif not name.startswith("Forward"):
             # Rules for local events forward nothing.
             assert properties["EventPattern"]["region"] == [{"Ref": "AWS::Region"}]
-            queue = "LakeAccessQueue" if name == "DatabaseCreatedRule" else "OperationsQueue"
+            queue = "OwnAccessQueue" if name == "DatabaseCreatedRule" else "OperationsQueue"
             assert all(queue in target for target in targets)
         else:
             assert all("event-bus" in target for target in targets), name
@@ -171,7 +171,7 @@ def test_every_call_is_allowed_and_no_other():
         assert allowed_actions(function) == (
             called - INVENTORY_ACTIONS - SETTINGS_ACTIONS - query_actions) | PLATFORM_ACTIONS | others
     # The only function that writes the data lake settings. It revokes nothing.
-    assert allowed_actions("LakeAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | GRANT_ACTIONS | {
+    assert allowed_actions("OwnAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | GRANT_ACTIONS | {
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
         "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
         "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
@@ -772,10 +772,10 @@ NAMED = {
         "MonitorAlarm", "VerifiedAgeAlarm", "ReadinessBlockersAlarm", "ReadinessUnknownAlarm", "S3LatencyAlarm",
         "S3PendingAlarm", "S3FailedAlarm", "ForwardDeadLetterQueueAlarm", "CatalogDeadLetterQueueAlarm",
         "PermissionDeadLetterQueueAlarm", "ReplicationDeadLetterQueueAlarm", "OperationsDeadLetterQueueAlarm",
-        "ResyncDeadLetterQueueAlarm", "LakeAccessDeadLetterQueueAlarm"], "AlarmName"),
+        "ResyncDeadLetterQueueAlarm", "OwnAccessDeadLetterQueueAlarm"], "AlarmName"),
 }
 NAMED_SCHEDULES = {
-    "ReplicationEvent": "replicas", "Resync": "resync", "LakeAccess": "lake-access", "Heartbeat": "heartbeat",
+    "ReplicationEvent": "replicas", "Resync": "resync", "OwnAccess": "own-access", "Heartbeat": "heartbeat",
     "Monitor": "monitor", "Digest": "digest", "Canary": "canary", "Readiness": "readiness"}
 
 

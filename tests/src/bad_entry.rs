@@ -131,7 +131,7 @@ impl BadEntry {
             && equality_oracle::is_about(key, &database)
     }
 
-    /// Places the entry in the primary. Errors are ignored, since the history may have deleted what
+    /// FileLocations the entry in the primary. Errors are ignored, since the history may have deleted what
     /// it belongs to.
     pub fn place(self, harness: &TestHarness, table: &TableId) {
         for (name, request) in self.calls(table) {
@@ -139,7 +139,7 @@ impl BadEntry {
         }
     }
 
-    /// Places entries of every kind beside it that can be replicated.
+    /// FileLocations entries of every kind beside it that can be replicated.
     pub fn place_neighbours(harness: &TestHarness, table: &TableId) {
         let (database, name) = (table.database.as_str(), table.table.as_str());
         let on_table = json!({"Table": {"DatabaseName": database, "Name": name}});

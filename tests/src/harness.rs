@@ -29,7 +29,7 @@ pub const TWINLAKE_ROLE: &str = "arn:aws:iam::111122223333:role/twinlake";
 /// The IAM role of a data lake administrator of both Regions.
 pub const ADMIN_ROLE: &str = "arn:aws:iam::111122223333:role/Admin";
 
-/// Returns the site that is primary: `TWINLAKE_LEADER`, `a` or `b`; `a` if it is not set.
+/// Returns the site that is primary: `TWINLAKE_PRIMARY_SITE`, `a` or `b`; `a` if it is not set.
 ///
 /// The Region of the primary is [`PRIMARY`] in both cases: with site `b` as primary, the policy
 /// assigns the Regions to the other sites. Only the use of the epoch can differ, so every test
@@ -40,7 +40,7 @@ pub const ADMIN_ROLE: &str = "arn:aws:iam::111122223333:role/Admin";
     reason = "the only setting of the tests that is read from the environment"
 )]
 pub fn leader() -> SiteId {
-    match std::env::var("TWINLAKE_LEADER").as_deref() {
+    match std::env::var("TWINLAKE_PRIMARY_SITE").as_deref() {
         Ok("b") => SiteId::B,
         Ok(_) | Err(_) => SiteId::A,
     }

@@ -78,7 +78,7 @@ impl ObjectVersions for S3ObjectVersions {
 }
 
 impl S3ObjectVersions {
-    /// A listed version with its key. One that lacks its key, its time or whether it is current makes the place
+    /// A listed version with its key. One that lacks its key, its time or whether it is current makes the location
     /// unreadable: it would be missing in the report.
     fn complete(
         &self,

@@ -66,7 +66,7 @@ impl S3TableFiles {
     }
 
     /// Region, client, bucket and key of a path.
-    fn place<'p>(
+    fn client_of<'p>(
         &self,
         call: &str,
         path: &'p str,
@@ -94,7 +94,7 @@ fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
 
 impl TableFiles for S3TableFiles {
     async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, CallError> {
-        let (region, client, bucket, key) = self.place("GetObject", path)?;
+        let (region, client, bucket, key) = self.client_of("GetObject", path)?;
         match client.get_object().bucket(bucket).key(key).send().await {
             Ok(response) => {
                 self.check_length(path, region, response.content_length)?;
@@ -117,7 +117,7 @@ impl TableFiles for S3TableFiles {
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>, CallError> {
-        let (region, client, bucket, key) = self.place("HeadObject", path)?;
+        let (region, client, bucket, key) = self.client_of("HeadObject", path)?;
         match client.head_object().bucket(bucket).key(key).send().await {
             Ok(response) => Ok(response
                 .content_length
@@ -135,7 +135,7 @@ impl TableFiles for S3TableFiles {
     }
 
     async fn list(&self, prefix: &str, visit: &mut dyn FnMut(&str, u64)) -> Result<(), CallError> {
-        let (region, client, bucket, key) = self.place("ListObjectsV2", prefix)?;
+        let (region, client, bucket, key) = self.client_of("ListObjectsV2", prefix)?;
         let start = prefix.strip_suffix(key).unwrap_or(prefix);
         let listing = ("ListObjectsV2", region);
         let visit = RefCell::new(visit);
@@ -157,7 +157,7 @@ impl TableFiles for S3TableFiles {
     }
 
     async fn create(&self, path: &str, content: Vec<u8>) -> Result<bool, CallError> {
-        let (region, client, bucket, key) = self.place("PutObject", path)?;
+        let (region, client, bucket, key) = self.client_of("PutObject", path)?;
         let call = client.put_object().bucket(bucket).key(key);
         let call = call.if_none_match("*").body(ByteStream::from(content));
         match call.send().await {
@@ -169,7 +169,7 @@ impl TableFiles for S3TableFiles {
     }
 
     async fn remove(&self, path: &str) -> Result<(), CallError> {
-        let (region, client, bucket, key) = self.place("DeleteObject", path)?;
+        let (region, client, bucket, key) = self.client_of("DeleteObject", path)?;
         let call = client.delete_object().bucket(bucket).key(key);
         match call.send().await {
             Ok(_) => Ok(()),

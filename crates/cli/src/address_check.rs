@@ -56,7 +56,7 @@ fn parameter_problem(stored: Option<&str>, wanted: &ClientAddress) -> Option<Str
 fn missing_values(takeover: &TakeoverConfig, region: &str) -> Option<ReadinessFinding> {
     let mut missing = Vec::new();
     if !takeover.results.is_empty() && !takeover.results.contains_key(region) {
-        missing.push("a place for results".to_owned());
+        missing.push("a location for results".to_owned());
     }
     let links = takeover.links.iter();
     let links = links.filter(|(_, by_region)| !by_region.contains_key(region));
@@ -106,7 +106,7 @@ mod tests {
         assert!(missing_values(&takeover(), "us-east-1").is_none());
         let found = missing_values(&takeover(), "ap-south-1").unwrap();
         assert!(
-            found.problem.contains("a place for results"),
+            found.problem.contains("a location for results"),
             "{}",
             found.problem
         );

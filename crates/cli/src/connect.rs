@@ -26,7 +26,7 @@ use twinlake_engine::query::{FencedQueryRegion, QueryToolsContext, new_run};
 use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{
-    Clock as _, Context, Environment, FencedRegion, Ledger, LimitedRegion, ReadRegion as _,
+    Clock as _, Context, Environment, GuardedRegion, Ledger, LimitedRegion, ReadRegion as _,
 };
 
 /// The error of a command that is given neither a policy file nor a Region to look for one.
@@ -34,7 +34,7 @@ const NO_POLICY: &str = "no policy is given; add --region REGION, either Region 
                          or --policy FILE";
 
 /// A Region of a command, which writes to the standby under the lease of its role.
-pub(crate) type CommandRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
+pub(crate) type CommandRegion = LimitedRegion<GuardedRegion<AwsRegion, DynamoLedger, SystemClock>>;
 
 /// Athena of the standby, to which a command writes under the same lease.
 type CommandQueryTools = FencedQueryRegion<QueryToolsRegion, DynamoLedger, SystemClock>;
@@ -307,9 +307,9 @@ impl Connection {
             clients.limits().require_lease(fence.lease().clone());
         }
         let primary_region = AwsRegion::new(&primary_clients, &primary.account);
-        let primary_region = FencedRegion::new(primary_region, None);
+        let primary_region = GuardedRegion::new(primary_region, None);
         let standby_region = AwsRegion::new(&clients, &standby.account);
-        let standby_region = FencedRegion::new(standby_region, fence.clone());
+        let standby_region = GuardedRegion::new(standby_region, fence.clone());
         let standby_query_tools = QueryToolsRegion::new(&clients, &standby.account);
         let standby_query_tools = FencedQueryRegion::new(standby_query_tools, fence.clone());
         let reader = match &common.caller_arn {

@@ -20,7 +20,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use tables::{CONTENTS, FORMAT_KEY, ITEMS, REST_KEY, ROWS, StoreResult, parse_rest};
+use tables::{FORMAT_KEY, ITEMS, METADATA, ROWS, SINGLETONS_KEY, StoreResult, parse_singletons};
 use twinlake_core::ledger::format;
 use twinlake_core::{CallError, CallErrorKind};
 use twinlake_engine::InMemoryLedger;
@@ -113,9 +113,9 @@ fn initialize(database: &Database, rest: &LedgerFile) -> StoreResult<()> {
     {
         transaction.open_table(ROWS)?;
         transaction.open_table(ITEMS)?;
-        let mut contents = transaction.open_table(CONTENTS)?;
+        let mut contents = transaction.open_table(METADATA)?;
         contents.insert(FORMAT_KEY, format::LEDGER.to_string().as_str())?;
-        contents.insert(REST_KEY, serde_json::to_string(rest)?.as_str())?;
+        contents.insert(SINGLETONS_KEY, serde_json::to_string(rest)?.as_str())?;
     }
     transaction.commit()?;
     Ok(())
@@ -123,7 +123,7 @@ fn initialize(database: &Database, rest: &LedgerFile) -> StoreResult<()> {
 
 /// Reads what a ledger has once. Of a newer format it reads no more than that.
 fn read_rest(database: &Database) -> StoreResult<LedgerFile> {
-    let contents = database.begin_read()?.open_table(CONTENTS)?;
+    let contents = database.begin_read()?.open_table(METADATA)?;
     let stored = contents.get(FORMAT_KEY)?;
     let stored = stored.ok_or("it has no format")?;
     let found: u32 = stored.value().parse()?;
@@ -133,7 +133,7 @@ fn read_rest(database: &Database) -> StoreResult<LedgerFile> {
             ..LedgerFile::default()
         });
     }
-    parse_rest(&contents)
+    parse_singletons(&contents)
 }
 
 fn file_error(path: &Path, problem: impl ToString) -> CliError {

@@ -90,7 +90,7 @@ pub(crate) fn duration(secs: i64) -> String {
 
 /// Whether standard error is a terminal.
 #[must_use]
-pub fn is_interactive() -> bool {
+pub fn is_stderr_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 

@@ -59,7 +59,7 @@ impl TerminalProgress {
     /// Begins work. A line appears once it has taken two seconds.
     pub(crate) fn begin(&self, title: &'static str) {
         self.work.replace(Work::new(title));
-        if !output::is_interactive() {
+        if !output::is_stderr_terminal() {
             return;
         }
         let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

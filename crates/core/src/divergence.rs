@@ -15,8 +15,8 @@ mod objects;
 mod undecided;
 
 pub use objects::{
-    DivergentKey, KeyDivergence, ListedVersion, ObjectsPurpose, PlaceDivergence, PlaceVersions,
-    VersionsByKey,
+    DivergentKey, KeyDivergence, ListedVersion, LocationDivergence, LocationVersions,
+    ObjectsPurpose, VersionsByKey,
 };
 
 pub use undecided::{UndecidedReasons, uncreated_subjects, undecided_subjects};
@@ -130,7 +130,7 @@ pub struct DivergenceReport {
     /// The number of differences only in what engines and crawlers record: counts, sizes and times.
     pub bookkeeping: usize,
     /// The objects in S3.
-    pub places: Vec<PlaceDivergence>,
+    pub locations: Vec<LocationDivergence>,
     /// What could not be compared. While there is any, the report is not accepted.
     pub unread: UnreadReasons,
     /// The steps that make the former primary equal to the primary, as they are now, for the operator.
@@ -142,18 +142,18 @@ impl DivergenceReport {
     #[must_use]
     pub fn digest(&self) -> String {
         let changes: BTreeSet<_> = self.changes.iter().map(accepted_part).collect();
-        let places = self.places.iter();
-        let places = places.map(|place| AcceptedPlace {
-            former: &place.former,
-            primary: &place.primary,
-            unread: &place.unread,
-            keys_digest: &place.keys_digest,
+        let locations = self.locations.iter();
+        let locations = locations.map(|location| AcceptedLocation {
+            former: &location.former,
+            primary: &location.primary,
+            unread: &location.unread,
+            keys_digest: &location.keys_digest,
         });
         digest(&AcceptedParts {
             epoch: self.epoch,
             policy_digest: &self.policy_digest,
             changes,
-            places: places.collect(),
+            locations: locations.collect(),
             unread: &self.unread,
         })
     }
@@ -161,14 +161,16 @@ impl DivergenceReport {
     /// Whether the former primary has nothing that is given up, and everything could be read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let is_equal = |place: &PlaceDivergence| place.counts.is_empty() && place.unread.is_empty();
-        self.changes.is_empty() && self.unread.is_empty() && self.places.iter().all(is_equal)
+        let is_equal = |location: &LocationDivergence| {
+            location.counts.is_empty() && location.unread.is_empty()
+        };
+        self.changes.is_empty() && self.unread.is_empty() && self.locations.iter().all(is_equal)
     }
 }
 
-/// What the digest covers of a pair of places.
+/// What the digest covers of a pair of locations.
 #[derive(Serialize)]
-struct AcceptedPlace<'a> {
+struct AcceptedLocation<'a> {
     former: &'a str,
     primary: &'a str,
     unread: &'a BTreeMap<SiteId, String>,
@@ -181,7 +183,7 @@ struct AcceptedParts<'a> {
     epoch: Epoch,
     policy_digest: &'a str,
     changes: BTreeSet<(&'a Subject, ObjectKind, bool, &'a str)>,
-    places: Vec<AcceptedPlace<'a>>,
+    locations: Vec<AcceptedLocation<'a>>,
     unread: &'a UnreadReasons,
 }
 

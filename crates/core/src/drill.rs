@@ -290,7 +290,7 @@ pub struct DrillReport {
     /// The takeover, validated.
     pub takeover: ValidatedTakeover,
     /// Why no query was made, if none was.
-    pub without_queries: Option<String>,
+    pub no_queries_reason: Option<String>,
     /// The queries.
     pub results: Vec<DrillResult>,
     /// The measured durations in milliseconds, by what was done.

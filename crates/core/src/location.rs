@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_whose_places_overlap_is_refused() {
+    fn a_map_whose_locations_overlap_is_refused() {
         let overlapping: [[(&str, &str); 2]; 4] = [
             [("s3://a", "s3://x"), ("arn:aws:s3:::a/", "s3://y")],
             [("s3://a", "s3://x"), ("s3://b", "s3://x/")],
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_in_s3_is_said_to_be_none() {
+    fn what_is_no_location_in_s3_is_said_to_be_none() {
         for text in ["hdfs://nn/x", "file:/tmp", "", "sales/orders"] {
             assert_eq!(Location::parse(text), Err(LocationError::NotS3), "{text}");
         }

@@ -5,7 +5,7 @@ use crate::catalog::{Observed, Table, digest};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The end of the location of a table whose entry has its real place in a SerDe parameter: Spark writes it for
+/// The end of the location of a table whose entry has its real location in a SerDe parameter: Spark writes it for
 /// tables of data sources.
 const PLACEHOLDER_SUFFIX: &str = "__PLACEHOLDER__";
 
@@ -99,8 +99,8 @@ impl LoggedTable {
 
     /// Whether what was found of one holds for the other: the same log of the same table.
     fn is_same_log(&self, other: &Self) -> bool {
-        let place = |table: &Self| (table.format, table.location.clone(), table.created);
-        place(self) == place(other)
+        let identity = |table: &Self| (table.format, table.location.clone(), table.created);
+        identity(self) == identity(other)
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_without_a_place_of_its_own_is_not_looked_at() {
+    fn an_entry_without_a_location_of_its_own_is_not_looked_at() {
         for location in ["", "s3://lake-us/sales.db/t-__PLACEHOLDER__"] {
             let table = json!({"Name": "t", "Parameters": {"table_type": "DELTA"},
                 "StorageDescriptor": {"Location": location}});

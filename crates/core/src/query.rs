@@ -9,7 +9,7 @@
 //! QuerySnapshot x 2 --plan_query--> QueryPlan or keys to read --audit_query--> ApprovedQueryPlan
 //! ```
 //!
-//! An object is its AWS fields as JSON ([`QueryObject`]). What a field means (a place in S3, a KMS key, the
+//! An object is its AWS fields as JSON ([`QueryObject`]). What a field means (a location in S3, a KMS key, the
 //! text of a query, fixed at creation ...) stands in one table for each kind, [`KindRules`]. A further kind
 //! is a variant of [`QueryKind`], its table, and an adapter; planner, comparison and ledger rows stay as they are.
 //! External schemas are read and written by statements: [`schema_statements`] makes them, and only what
@@ -24,7 +24,7 @@
 //!   [`ApprovedQueryPlan`].
 //! - Nothing that runs by itself in the primary does so in the standby: no step starts, schedules or activates
 //!   anything, and what is Twinlake's and awake there is put to sleep. A takeover wakes nothing either.
-//! - No object of the standby names a place, a key or a function of the primary, unless the policy keeps
+//! - No object of the standby names a location, a key or a function of the primary, unless the policy keeps
 //!   unmapped locations. Texts are changed only in literals of clauses that are known to hold a location.
 
 mod audit;

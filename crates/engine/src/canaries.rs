@@ -124,7 +124,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
             (canary, sent.err())
         });
         let mut failures = BTreeMap::new();
-        for (canary, error) in run_in_order(sending).await {
+        for (canary, error) in run_concurrently(sending).await {
             if let Some(error) = &error {
                 failures.insert(canary.key.clone(), error.to_string());
             }
@@ -189,7 +189,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
             let (seen, error) = self.look_for(known).await;
             (seen, error, self.clock.now())
         });
-        let seen = run_in_order(looks).await;
+        let seen = run_concurrently(looks).await;
         for (known, (seen, error, at)) in received.canaries.iter_mut().zip(seen) {
             errors.add(&known.canary.destination, error);
             known.record(seen, at);
@@ -284,7 +284,7 @@ fn unsent_while_fenced(plan: CanaryPlan, at: Timestamp) -> SentCanaries {
 }
 
 /// Awaits calls, some at a time, and returns their results in the order of the calls.
-async fn run_in_order<T, F: Future<Output = T>>(calls: impl Iterator<Item = F>) -> Vec<T> {
+async fn run_concurrently<T, F: Future<Output = T>>(calls: impl Iterator<Item = F>) -> Vec<T> {
     let calls = futures_util::stream::iter(calls);
     calls.buffered(MAX_CONCURRENT_CALLS).collect().await
 }

@@ -151,7 +151,7 @@ pub(crate) async fn compare_for<R: ReadRegion, L: Ledger, O: ObjectVersions, C: 
         since,
         switched_at,
     };
-    let places = objects::compare_places(regions, span, &paired.primary_tables).await;
+    let locations = objects::compare_locations(regions, span, &paired.primary_tables).await;
     Ok(Divergence {
         report: DivergenceReport {
             epoch: regions.epoch,
@@ -162,7 +162,7 @@ pub(crate) async fn compare_for<R: ReadRegion, L: Ledger, O: ObjectVersions, C: 
             read_at,
             changes,
             bookkeeping,
-            places,
+            locations,
             unread,
             plan,
         },

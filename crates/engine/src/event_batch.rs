@@ -5,7 +5,7 @@ mod jobs;
 mod scans;
 
 use crate::alerts::{self, CheckedSubjects};
-use crate::iceberg::{Follower, HeldFiles, MAX_HELD_BYTES, NextLook, STOP_MARGIN_SECS};
+use crate::iceberg::{Follower, HeldFiles, MAX_HELD_BYTES, NextCheck, STOP_MARGIN_SECS};
 use crate::monitor::CLOCK_SKEW_SECS;
 use crate::observe::Prefetched;
 use crate::ports::{
@@ -325,7 +325,7 @@ async fn follow_table<F: TableFiles, L: Ledger + StatsStore, C: Clock, O: RetryQ
 ) -> Result<usize, CallError> {
     let is_late = follower.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
     let next = match is_late {
-        true => NextLook::AtOnce,
+        true => NextCheck::AtOnce,
         false => match table {
             DueTable::Iceberg(table) => follower.look(id, table, stop_at).await?,
             DueTable::Logged(table) => follower.look_at_log(id, table, stop_at).await?,

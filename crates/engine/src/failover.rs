@@ -53,7 +53,7 @@ impl FailoverProgress for () {
 }
 
 /// The surviving Region.
-pub struct Survivor<'a, R, L, T, H = ()> {
+pub struct NewPrimary<'a, R, L, T, H = ()> {
     /// Its site.
     pub site: SiteId,
     /// Its catalog.
@@ -155,15 +155,15 @@ pub async fn preview<L: Ledger + StatsStore, C: Clock>(
 /// # Errors
 /// A gate is closed, or a call failed. After a failed call, run it again.
 pub async fn run<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
-    survivor: &Survivor<'_, R, L, T, H>,
+    new_primary: &NewPrimary<'_, R, L, T, H>,
     request: &FailoverRequest,
 ) -> Result<Option<FailoverJournal>, FailoverError> {
-    let ledger = survivor.ledger;
-    let recovery_point = read_recovery_point(ledger, survivor.timer).await?;
+    let ledger = new_primary.ledger;
+    let recovery_point = read_recovery_point(ledger, new_primary.timer).await?;
     let mut has_begun = false;
     for attempt in 0..MAX_ATTEMPTS {
         let (stored, version) = stored_record(ledger).await?;
-        let (record, version) = match decide(&stored, survivor.site, request, &recovery_point)? {
+        let (record, version) = match decide(&stored, new_primary.site, request, &recovery_point)? {
             FailoverDecision::AlreadyPrimary => return Ok(stored.failover),
             FailoverDecision::Resume(record) => (record, version),
             FailoverDecision::Start(_) if has_begun => return Err(FailoverError::UndoneMeanwhile),
@@ -176,7 +176,7 @@ pub async fn run<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
             }
         };
         has_begun = true;
-        if let Some(journal) = run_steps(survivor, record, version).await? {
+        if let Some(journal) = run_steps(new_primary, record, version).await? {
             return Ok(Some(journal));
         }
         ledger.wait_after_conflict(attempt).await;
@@ -303,7 +303,7 @@ pub async fn undo_switchover<W: WriteRegion, L: Ledger, C: Clock>(
 /// Runs the steps that are left. Returns the completed journal, or `None` if somebody else wrote the record
 /// meanwhile.
 async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
-    survivor: &Survivor<'_, R, L, T, H>,
+    new_primary: &NewPrimary<'_, R, L, T, H>,
     mut record: EpochRecord,
     mut version: Option<u64>,
 ) -> Result<Option<FailoverJournal>, FailoverError> {
@@ -315,23 +315,23 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
         let Some(step) = step else {
             return Ok(record.failover);
         };
-        survivor.progress.step_started(step);
+        new_primary.progress.step_started(step);
         let mut result = SwitchStepResult::default();
         match step {
             FailoverStep::FreezeGrants => {
                 if let Some(journal) = &mut record.failover {
-                    let now = survivor.timer.now();
+                    let now = new_primary.timer.now();
                     journal.frozen_since = journal.frozen_since.or(Some(now));
                 }
                 let at = (record.clone(), version);
-                let lease = GrantsLease::take(survivor.ledger, survivor.timer, at).await?;
+                let lease = GrantsLease::take(new_primary.ledger, new_primary.timer, at).await?;
                 // A lease is not released after a failure: a request may still take effect.
-                let frozen = survivor.handover.freeze(&record, &lease).await?;
+                let frozen = new_primary.handover.freeze(&record, &lease).await?;
                 result.frozen = frozen.map_err(FailoverError::NotFrozen)?;
                 (record, version) = lease.into_record();
             }
             FailoverStep::Verify => {
-                if let Some(reason) = survivor.handover.verify(&record).await? {
+                if let Some(reason) = new_primary.handover.verify(&record).await? {
                     let journal = record.failover.as_ref();
                     let is_frozen = journal.is_some_and(|journal| !journal.freeze.is_none());
                     return Err(FailoverError::NotVerified(match is_frozen {
@@ -342,24 +342,24 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
             }
             // The epoch is written together with the stage, below.
             FailoverStep::WriteEpoch => {}
-            FailoverStep::WaitForWriters => wait_for_writers(survivor).await,
+            FailoverStep::WaitForWriters => wait_for_writers(new_primary).await,
             FailoverStep::RestoreDefaults => {
                 let journal = record.failover.as_ref();
                 let from = journal.map_or(record.epoch, |journal| journal.from);
                 let only = journal.and_then(FailoverJournal::left_to_restore);
-                let restored = defaults::restore(survivor, from, only).await?;
+                let restored = defaults::restore(new_primary, from, only).await?;
                 (result.restored, result.unrestored) = (restored.restored, restored.unrestored);
-                let (region, ledger) = (survivor.region, survivor.ledger);
-                let at = (survivor.site, record.epoch);
-                let (policy, caller) = (survivor.policy, survivor.caller);
+                let (region, ledger) = (new_primary.region, new_primary.ledger);
+                let at = (new_primary.site, record.epoch);
+                let (policy, caller) = (new_primary.policy, new_primary.caller);
                 let unfrozen = grants_restore::restore(region, ledger, policy, at, caller).await?;
                 (result.unfrozen, result.still_frozen) = (unfrozen.granted, unfrozen.refused);
                 result.left_frozen = unfrozen.left;
             }
             FailoverStep::HandOver => {
-                result.not_handed_over = survivor.handover.hand_over(&record).await?;
+                result.not_handed_over = new_primary.handover.hand_over(&record).await?;
                 // Handing over notes the acceptance in the same record.
-                (record, version) = stored_record(survivor.ledger).await?;
+                (record, version) = stored_record(new_primary.ledger).await?;
                 let next = record
                     .failover
                     .as_ref()
@@ -369,8 +369,12 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
                 }
             }
         }
-        record = after_step(&record, step, survivor.timer.now(), result);
-        if !survivor.ledger.put_epoch_record(&record, version).await? {
+        record = after_step(&record, step, new_primary.timer.now(), result);
+        if !new_primary
+            .ledger
+            .put_epoch_record(&record, version)
+            .await?
+        {
             return Ok(None);
         }
         version = Some(version.map_or(0, |version| version + 1));
@@ -392,16 +396,16 @@ pub async fn unproven_replication<L: StatsStore>(
 
 /// Waits until nothing that was sent under the former epoch takes effect any more. The wait begins anew when
 /// a failover goes on: another machine's clock says nothing about how long the first one has waited.
-async fn wait_for_writers<R, L, T: Timer, H>(survivor: &Survivor<'_, R, L, T, H>) {
-    let started = survivor.timer.monotonic();
+async fn wait_for_writers<R, L, T: Timer, H>(new_primary: &NewPrimary<'_, R, L, T, H>) {
+    let started = new_primary.timer.monotonic();
     loop {
-        let waited = survivor.timer.monotonic().saturating_sub(started);
-        let left = survivor.fence_wait.saturating_sub(waited);
-        survivor.progress.waiting(left);
+        let waited = new_primary.timer.monotonic().saturating_sub(started);
+        let left = new_primary.fence_wait.saturating_sub(waited);
+        new_primary.progress.waiting(left);
         if left.is_zero() {
             return;
         }
-        survivor.timer.sleep(left.min(WAIT_INTERVAL)).await;
+        new_primary.timer.sleep(left.min(WAIT_INTERVAL)).await;
     }
 }
 

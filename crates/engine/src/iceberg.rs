@@ -1,4 +1,4 @@
-//! Iceberg tables by their files: relocates a table to another place, and checks a copy of a table.
+//! Iceberg tables by their files: relocates a table to another location, and checks a copy of a table.
 //!
 //! What to rewrite is decided by `twinlake_iceberg`, which does no I/O; this module reads and writes.
 
@@ -12,7 +12,7 @@ mod survey;
 
 pub use check::{ReplicaReport, check_replica};
 pub use fenced_files::FencedTableFiles;
-pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook, STOP_MARGIN_SECS};
+pub use follow::{Follower, LOOK_INTERVAL_SECS, NextCheck, STOP_MARGIN_SECS};
 pub(crate) use follow::{
     OVERDUE_SECS, SLOW_LOOK_INTERVAL_SECS, SLOW_LOOKS_AFTER_SECS, found_with, path_map,
 };

@@ -5,7 +5,9 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use crate::ports::{ConditionalWrites, Ledger, StatCounters, next_kept_version, next_version};
+use crate::ports::{
+    ConditionalWrites, Ledger, StatCounters, next_version, next_version_of_permanent_item,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -271,7 +273,7 @@ impl Ledger for InMemoryLedger {
         let is_expected = row.managed_keys_version == expected_version;
         if is_expected {
             row.managed_keys.clone_from(keys);
-            row.managed_keys_version = Some(next_kept_version(expected_version));
+            row.managed_keys_version = Some(next_version_of_permanent_item(expected_version));
         }
         Ok(is_expected)
     }

@@ -12,7 +12,7 @@
 //!   ([`failover::FrozenRegion`]), which revokes grants there and grants them again.
 //! - Only an [`ApprovedPlan`](twinlake_core::ApprovedPlan) is applied. A takeover restores besides what a ledger holds: default
 //!   permissions, and grants that a freeze has revoked.
-//! - Deployed functions and commands write through a [`FencedRegion`], under a lease that the role of the Region
+//! - Deployed functions and commands write through a [`GuardedRegion`], under a lease that the role of the Region
 //!   renews.
 //! - The engine uses no AWS crate, no system clock and no environment: time comes from
 //!   [`ports::Clock`].
@@ -36,18 +36,18 @@ pub mod divergence;
 pub mod drill;
 pub mod event_batch;
 pub mod failover;
-mod fenced_region;
 pub mod grant_index;
+mod guarded_region;
 pub mod heartbeat;
 pub mod iceberg;
 pub mod in_memory_ledger;
-pub mod lake_access;
 mod limited_region;
 pub mod monitor;
 pub mod monthly_cost;
 pub mod observe;
 pub mod operation_document;
 pub mod out_of_band_changes;
+pub mod own_access;
 pub mod policy_draft;
 pub mod ports;
 pub mod progress;
@@ -64,7 +64,7 @@ mod time_limit;
 mod versioned_item;
 pub mod write_fence;
 
-pub use fenced_region::FencedRegion;
+pub use guarded_region::GuardedRegion;
 pub use in_memory_ledger::InMemoryLedger;
 pub use limited_region::LimitedRegion;
 pub use ports::{

@@ -43,7 +43,7 @@ pub struct MonitorReport {
 
 /// The configuration of the monitor.
 #[derive(Clone, Copy, Debug)]
-pub struct Monitor<'a> {
+pub struct MonitorConfig<'a> {
     /// The Region that the monitor runs in.
     pub region: &'a str,
     /// Seconds between heartbeats.
@@ -56,9 +56,9 @@ pub struct Monitor<'a> {
 ///
 /// # Errors
 /// The ledger is out of reach.
-pub async fn check_channels<L: Ledger + StatsStore>(
+pub async fn check_standby<L: Ledger + StatsStore>(
     ledger: &L,
-    monitor: &Monitor<'_>,
+    monitor: &MonitorConfig<'_>,
     now: Timestamp,
 ) -> Result<MonitorReport, CallError> {
     let mut report = MonitorReport::default();
@@ -105,7 +105,7 @@ fn compare_lag(
     report: &mut MonitorReport,
     channel: Channel,
     (lag, has_arrived): (i64, bool),
-    monitor: &Monitor<'_>,
+    monitor: &MonitorConfig<'_>,
     now: Timestamp,
     alert: impl Fn(AlertKind) -> Alert,
 ) {
@@ -137,7 +137,7 @@ fn limits(threshold: i64) -> [(AlertKind, i64); 2] {
 /// The ledger is out of reach.
 pub async fn check_storage<L: StatsStore>(
     ledger: &L,
-    monitor: &Monitor<'_>,
+    monitor: &MonitorConfig<'_>,
     now: Timestamp,
     report: &mut MonitorReport,
 ) -> Result<(), CallError> {
@@ -163,7 +163,7 @@ fn storage_alert(
     kind: AlertKind,
     received: &ReceivedCanaries,
     lag: i64,
-    monitor: &Monitor<'_>,
+    monitor: &MonitorConfig<'_>,
     now: Timestamp,
 ) -> Alert {
     let channel = Channel::Storage;
@@ -274,7 +274,7 @@ fn lag_alert(
     kind: AlertKind,
     (channel, action): (Channel, &str),
     lag: i64,
-    monitor: &Monitor<'_>,
+    monitor: &MonitorConfig<'_>,
     now: Timestamp,
 ) -> Alert {
     let summary = lag_summary(kind, channel, lag, monitor.lag_thresholds.of(channel));

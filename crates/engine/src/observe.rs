@@ -435,7 +435,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 
     /// Whether a subject that neither Region shows is forgotten by a proof only: the ledger ties it to
     /// an object that the standby may have, or has a problem of it.
-    fn forgets_by_proof(&self, subject: &Subject) -> bool {
+    fn requires_absence_proof(&self, subject: &Subject) -> bool {
         let row = self.rows.get(subject);
         row.is_some_and(|row| row.may_have_object() || row.state != SubjectState::InSync)
     }
@@ -490,11 +490,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     fn needs_absence_proof(&self, snapshots: &Snapshots) -> bool {
         let (primary, standby) = (&snapshots.primary, &snapshots.standby);
         needs_proof(&primary.databases, &standby.databases, |name| {
-            self.forgets_by_proof(&Subject::Database(name.clone()))
+            self.requires_absence_proof(&Subject::Database(name.clone()))
         }) || needs_proof(&primary.tables, &standby.tables, |id| {
-            self.forgets_by_proof(&Subject::Table(id.clone()))
+            self.requires_absence_proof(&Subject::Table(id.clone()))
         }) || needs_proof(&primary.functions, &standby.functions, |id| {
-            self.forgets_by_proof(&Subject::Function(id.clone()))
+            self.requires_absence_proof(&Subject::Function(id.clone()))
         })
     }
 }
@@ -513,7 +513,7 @@ fn resolve_refusals<K: Ord, T>(observed: &mut BTreeMap<K, Observation<T>>) {
 fn needs_proof<K: Ord, T>(
     primary: &BTreeMap<K, Observation<T>>,
     standby: &BTreeMap<K, Observation<T>>,
-    forgets_by_proof: impl Fn(&K) -> bool,
+    requires_absence_proof: impl Fn(&K) -> bool,
 ) -> bool {
     let is_absent = |observed: &Observation<T>| matches!(observed, Observation::Absent(_));
     let is_in_standby = |key: &K| {
@@ -522,8 +522,8 @@ fn needs_proof<K: Ord, T>(
     };
     let mut absent_in_primary = primary.iter().filter(|(_, observed)| is_absent(observed));
     let mut absent_in_standby = standby.iter().filter(|(_, observed)| is_absent(observed));
-    absent_in_primary.any(|(key, _)| is_in_standby(key) || forgets_by_proof(key))
-        || absent_in_standby.any(|(key, _)| forgets_by_proof(key))
+    absent_in_primary.any(|(key, _)| is_in_standby(key) || requires_absence_proof(key))
+        || absent_in_standby.any(|(key, _)| requires_absence_proof(key))
 }
 
 /// Counts the paired objects of ledger rows by kind.

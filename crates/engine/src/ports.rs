@@ -23,7 +23,9 @@ pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };
-pub use ledger::{ConditionalWrites, DocumentStore, Ledger, next_kept_version, next_version};
+pub use ledger::{
+    ConditionalWrites, DocumentStore, Ledger, next_version, next_version_of_permanent_item,
+};
 pub use messaging::{AddressParameter, AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, EventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};

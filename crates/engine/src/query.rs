@@ -16,7 +16,7 @@ mod scheduled;
 mod status;
 
 pub use fenced::FencedQueryRegion;
-pub(crate) use handover::hand_over_rows;
+pub(crate) use handover::hand_over_query_rows;
 pub use ledger::{QueryResyncRecord, read_query_ledger};
 pub use report::{query_alerts, query_checked, query_unfinished};
 pub use scheduled::{ScheduledQueryToolsRun, resync_query_tools};

@@ -10,7 +10,7 @@ mod log_look;
 mod symlink;
 
 use crate::iceberg::{
-    Follower, LOOK_INTERVAL_SECS, NextLook, OVERDUE_SECS, SLOW_LOOK_INTERVAL_SECS,
+    Follower, LOOK_INTERVAL_SECS, NextCheck, OVERDUE_SECS, SLOW_LOOK_INTERVAL_SECS,
     SLOW_LOOKS_AFTER_SECS, STOP_MARGIN_SECS, path_map,
 };
 use crate::ports::{Clock, Ledger, TableFiles};
@@ -31,17 +31,17 @@ impl<F: TableFiles, L: Ledger, C: Clock> Follower<'_, F, L, C> {
         id: &TableId,
         table: &LoggedTable,
         stop_at: Timestamp,
-    ) -> Result<NextLook, CallError> {
+    ) -> Result<NextCheck, CallError> {
         let subject = Subject::Table(id.clone());
         let mut rows = self.ledger.rows(&BTreeSet::from([subject.clone()])).await?;
         let Some(row) = rows.remove(&subject) else {
             // The reconciliation that found the table writes its row, and sends a message if it cannot.
-            return Ok(NextLook::Later(LOOK_INTERVAL_SECS));
+            return Ok(NextCheck::Later(LOOK_INTERVAL_SECS));
         };
         let known = row.log.filter(|log| log.is_of(table));
         let now = self.clock.now();
         if known.as_ref().is_some_and(|log| !log.is_due(table, now)) {
-            return Ok(NextLook::None);
+            return Ok(NextCheck::None);
         }
         let is_late = || self.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
         let known = known.map(|log| log.findings).unwrap_or_default();
@@ -89,7 +89,7 @@ impl<F: TableFiles, L: Ledger, C: Clock> Follower<'_, F, L, C> {
         subject: &Subject,
         table: &LoggedTable,
         findings: LogFindings,
-    ) -> Result<NextLook, CallError> {
+    ) -> Result<NextCheck, CallError> {
         let now = self.clock.now();
         let item = RowItem {
             ledger: self.ledger,
@@ -97,7 +97,7 @@ impl<F: TableFiles, L: Ledger, C: Clock> Follower<'_, F, L, C> {
         };
         versioned_item::update(&item, None, |stored: Option<LedgerRow>| {
             let Some(row) = stored else {
-                return ItemUpdate::Keep(NextLook::Later(LOOK_INTERVAL_SECS));
+                return ItemUpdate::Keep(NextCheck::Later(LOOK_INTERVAL_SECS));
             };
             let (log, next) = after_look(row.log.as_ref(), table, findings.clone(), now);
             let row = LedgerRow {
@@ -137,7 +137,7 @@ fn after_look(
     table: &LoggedTable,
     findings: LogFindings,
     now: Timestamp,
-) -> (LogReplica, NextLook) {
+) -> (LogReplica, NextCheck) {
     let before = before.filter(|log| log.is_of(table));
     // A table that commits all the time always waits for its newest files. It is overdue once one file has been missing
     // for long.
@@ -167,12 +167,12 @@ fn after_look(
         log.looked_at.plus_secs(interval) > now
     });
     let next = match since {
-        _ if told_before != told_now && !(is_as_before && was_just_looked_at) => NextLook::AtOnce,
-        None => NextLook::None,
+        _ if told_before != told_now && !(is_as_before && was_just_looked_at) => NextCheck::AtOnce,
+        None => NextCheck::None,
         Some(since) if since.plus_secs(SLOW_LOOKS_AFTER_SECS) <= now => {
-            NextLook::Later(SLOW_LOOK_INTERVAL_SECS)
+            NextCheck::Later(SLOW_LOOK_INTERVAL_SECS)
         }
-        Some(_) => NextLook::Later(LOOK_INTERVAL_SECS),
+        Some(_) => NextCheck::Later(LOOK_INTERVAL_SECS),
     };
     let log = LogReplica {
         table: table.clone(),
@@ -181,8 +181,8 @@ fn after_look(
         since,
         is_overdue,
         next_look_at: match next {
-            NextLook::Later(delay) => Some(now.plus_secs(i64::from(delay))),
-            NextLook::AtOnce | NextLook::None => None,
+            NextCheck::Later(delay) => Some(now.plus_secs(i64::from(delay))),
+            NextCheck::AtOnce | NextCheck::None => None,
         },
     };
     (log, next)
@@ -216,24 +216,24 @@ mod tests {
     fn what_changes_is_told_at_once_and_what_stays_is_looked_at_more_and_more_seldom() {
         let start = Timestamp::from_millis(0);
         let (whole, next) = after_look(None, &table(), LogFindings::default(), start);
-        assert_eq!((next, whole.since), (NextLook::None, None));
+        assert_eq!((next, whole.since), (NextCheck::None, None));
         let (log, next) = after_look(Some(&whole), &table(), missing(2), start);
         assert_eq!(
             (next, log.since, log.next_look_at),
-            (NextLook::AtOnce, Some(start), None)
+            (NextCheck::AtOnce, Some(start), None)
         );
         let (log, next) = after_look(Some(&log), &table(), missing(2), start);
-        assert_eq!(next, NextLook::Later(LOOK_INTERVAL_SECS));
+        assert_eq!(next, NextCheck::Later(LOOK_INTERVAL_SECS));
         let late = start.plus_secs(OVERDUE_SECS);
         let (log, next) = after_look(Some(&log), &table(), missing(2), late);
-        assert_eq!((next, log.is_overdue), (NextLook::AtOnce, true));
+        assert_eq!((next, log.is_overdue), (NextCheck::AtOnce, true));
         let later = start.plus_secs(SLOW_LOOKS_AFTER_SECS);
         let (log, next) = after_look(Some(&log), &table(), missing(2), later);
-        assert_eq!(next, NextLook::Later(SLOW_LOOK_INTERVAL_SECS));
+        assert_eq!(next, NextCheck::Later(SLOW_LOOK_INTERVAL_SECS));
         let (log, next) = after_look(Some(&log), &table(), LogFindings::default(), later);
         assert_eq!(
             (next, log.is_overdue, log.since),
-            (NextLook::AtOnce, false, None)
+            (NextCheck::AtOnce, false, None)
         );
     }
 
@@ -254,7 +254,7 @@ mod tests {
             (log, next) = after_look(Some(&log), &table(), findings, now);
             assert_eq!(
                 (next, log.since),
-                (NextLook::Later(LOOK_INTERVAL_SECS), Some(now))
+                (NextCheck::Later(LOOK_INTERVAL_SECS), Some(now))
             );
         }
     }

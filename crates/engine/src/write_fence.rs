@@ -6,7 +6,7 @@
 //! role. Whoever changes the epoch then waits [`FENCE_WAIT_SECS`]: the lease, the longest life of a request
 //! that was sent at its end, and a margin. After that, nothing of the former role arrives any more.
 //!
-//! [`FencedRegion`](crate::FencedRegion) asks [`WriteFence::check`] before each call that writes, which
+//! [`GuardedRegion`](crate::GuardedRegion) asks [`WriteFence::check`] before each call that writes, which
 //! reads the role again when half of the lease is over. The HTTP client of the AWS adapters asks
 //! [`WriteLease::is_held`] before each attempt, repeated ones included.
 //!

@@ -1,5 +1,5 @@
 //! Relocates Apache Iceberg tables: rewrites the paths in a table's metadata and delete files, so that a
-//! copy of the table's files in another place is a table of its own. Reads the logs of Delta and Hudi tables, of
+//! copy of the table's files in another location is a table of its own. Reads the logs of Delta and Hudi tables, of
 //! which nothing has to be rewritten ([`table_log`]).
 //!
 //! Each file is a function of its bytes: bytes in, bytes out. What is not a path, or a length or a
@@ -51,7 +51,7 @@ pub use manifest_list::{
 };
 pub use metadata::{RelocatedMetadata, TableMetadata, TableSnapshot, relocate_metadata};
 pub use own_prefix::{OWN_DIRECTORY, OwnPrefix, OwnPrefixError, PairingIdError};
-pub use path_map::{PathMap, PathMapError, Places, bucket_and_key, local_path};
+pub use path_map::{FileLocations, PathMap, PathMapError, bucket_and_key, local_path};
 pub use position_deletes::{
     PositionDeleteRows, RelocatedPositionDeletes, read_position_deletes, relocate_position_deletes,
 };

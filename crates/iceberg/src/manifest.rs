@@ -4,7 +4,7 @@ use crate::avro::container::{Container, SpanEdits};
 use crate::avro::cursor::Cursor;
 use crate::avro::fields::{ArraySpan, MapChange, Spanned, known_id};
 use crate::avro::schema::{AvroError, Schema, TypeId};
-use crate::manifest_list::{ManifestContent, place};
+use crate::manifest_list::{ManifestContent, entry_label};
 use crate::path_map::PathMap;
 use crate::relocations::{PositionDeleteFacts, RelocatedKind, Relocations};
 use crate::table_finding::{TableFinding, TableFindingKind};
@@ -126,7 +126,7 @@ pub struct Manifest {
     pub entries: Vec<ManifestEntry>,
 }
 
-/// An entry with the places of what may be edited.
+/// An entry with the positions of what may be edited.
 struct EntrySpans {
     entry: ManifestEntry,
     path: Spanned<String>,
@@ -335,7 +335,7 @@ impl EntryEditor<'_> {
         if let Some(offsets) = &spans.split_offsets {
             edits.replace(
                 offsets.span.clone(),
-                ArraySpan::of_numbers(&facts.split_offsets),
+                ArraySpan::encode_numbers(&facts.split_offsets),
             );
         }
         Ok(())
@@ -396,7 +396,7 @@ impl EntryEditor<'_> {
     }
 
     fn finding(&self, kind: TableFindingKind, problem: impl Into<String>) -> TableFinding {
-        TableFinding::new(kind, self.manifest, problem).at(place(self.index))
+        TableFinding::new(kind, self.manifest, problem).at(entry_label(self.index))
     }
 }
 
@@ -406,7 +406,8 @@ fn read_entry(
     index: usize,
     cursor: &mut Cursor<'_>,
 ) -> Result<EntrySpans, TableFinding> {
-    let finding = |kind, problem: String| TableFinding::new(kind, path, problem).at(place(index));
+    let finding =
+        |kind, problem: String| TableFinding::new(kind, path, problem).at(entry_label(index));
     let start = *cursor;
     let raw = parse_entry(schema, cursor);
     let raw = raw.map_err(|e| finding(TableFindingKind::Malformed, e.to_owned()))?;

@@ -91,7 +91,7 @@ pub fn relocate_manifest_list(
         let entry = read_entry(path, &container.schema, index, cursor)?;
         let relocated = relocations.get(&entry.path.value).ok_or_else(|| {
             let problem = format!("the manifest {} was not relocated", entry.path.value);
-            TableFinding::new(TableFindingKind::OutsidePairs, path, problem).at(place(index))
+            TableFinding::new(TableFindingKind::OutsidePairs, path, problem).at(entry_label(index))
         })?;
         edits.replace_string(entry.path.span, &relocated.path);
         let length = i64::try_from(relocated.length).unwrap_or(i64::MAX);
@@ -100,7 +100,7 @@ pub fn relocate_manifest_list(
     })
 }
 
-pub(crate) fn place(index: usize) -> String {
+pub(crate) fn entry_label(index: usize) -> String {
     format!("entry {index}")
 }
 
@@ -111,14 +111,14 @@ fn read_entry(
     cursor: &mut Cursor<'_>,
 ) -> Result<ListEntry, TableFinding> {
     let entry = parse_entry(schema, cursor)
-        .map_err(|problem| TableFinding::malformed(path, problem).at(place(index)))?;
+        .map_err(|problem| TableFinding::malformed(path, problem).at(entry_label(index)))?;
     match entry.is_encrypted {
         true => Err(TableFinding::new(
             TableFindingKind::Encrypted,
             path,
             format!("the manifest {} has key metadata", entry.path.value),
         )
-        .at(place(index))),
+        .at(entry_label(index))),
         false => Ok(entry),
     }
 }

@@ -401,7 +401,7 @@ impl MetadataEditor<'_> {
                 .is_some_and(|text| self.map.map(&text).is_some())
             {
                 notes.push(format!(
-                    "{entry} names a place of the primary; it is no location that engines read, and stays"
+                    "{entry} names a location of the primary; it is no location that engines read, and stays"
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! Where rewritten files stand: in a prefix of their own, in the table's place.
+//! Where rewritten files stand: in a prefix of their own, in the table's location.
 //!
 //! `<table location in the standby>/_twinlake/<pairing id>/<digest>-<name of the source file>`. S3
 //! replication never writes there. The prefix is inside the table's location, because Lake Formation hands
@@ -37,7 +37,7 @@ pub struct OwnPrefix {
 )]
 pub struct PairingIdError(pub String);
 
-/// Why a table has no place for rewritten files.
+/// Why a table has no location for rewritten files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnPrefixError {
     /// The id of the pairing.
@@ -79,7 +79,7 @@ impl OwnPrefix {
         Ok(own)
     }
 
-    /// The longest name of a source file that a key has room for, in bytes. Other places than S3 have no limit.
+    /// The longest name of a source file that a key has room for, in bytes. Other locations than S3 have no limit.
     fn name_bytes(&self) -> usize {
         match bucket_and_key(&self.prefix) {
             None => usize::MAX,

@@ -12,38 +12,40 @@ enum Storage {
 
 /// A path without its scheme, and without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct RootLocation {
     storage: Storage,
     /// As written: `s3://`, `s3a://`, `file:` ...
     scheme: String,
     rest: String,
 }
 
-/// A place of the primary and the place of the standby that holds the same files.
+/// A location of the primary and the location of the standby that holds the same files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PathPair {
-    source: Place,
-    target: Place,
+    source: RootLocation,
+    target: RootLocation,
 }
 
-/// Maps paths by pairs of places. The longest source that covers a path decides.
+/// Maps paths by pairs of locations. The longest source that covers a path decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathMap {
     pairs: Vec<PathPair>,
 }
 
-/// Why a pair of places is not valid.
+/// Why a pair of locations is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathMapError {
     /// The text is no path of S3 and no absolute local path.
     #[error("{0}: expected s3://BUCKET, s3://BUCKET/PREFIX, or an absolute local path")]
-    NoPlace(String),
-    /// A place is mapped to itself, or into itself.
-    #[error("{source_place} is mapped to {target}, which lies in it: a path would be mapped twice")]
+    NoLocation(String),
+    /// A location is mapped to itself, or into itself.
+    #[error(
+        "{source_location} is mapped to {target}, which lies in it: a path would be mapped twice"
+    )]
     Overlap {
-        /// The place of the primary.
-        source_place: String,
-        /// The place of the standby.
+        /// The location of the primary.
+        source_location: String,
+        /// The location of the standby.
         target: String,
     },
     /// Two pairs have one source.
@@ -67,16 +69,16 @@ fn split(path: &str) -> Option<(Storage, &str, &str)> {
     None
 }
 
-impl Place {
+impl RootLocation {
     fn parse(text: &str) -> Result<Self, PathMapError> {
-        let no_place = || PathMapError::NoPlace(text.to_owned());
-        let (storage, scheme, rest) = split(text).ok_or_else(no_place)?;
+        let no_location = || PathMapError::NoLocation(text.to_owned());
+        let (storage, scheme, rest) = split(text).ok_or_else(no_location)?;
         let rest = rest.trim_end_matches('/');
         if rest.is_empty()
             || rest.starts_with("//")
             || (storage == Storage::S3 && rest.starts_with('/'))
         {
-            return Err(no_place());
+            return Err(no_location());
         }
         Ok(Self {
             storage,
@@ -85,7 +87,7 @@ impl Place {
         })
     }
 
-    /// What follows this place in a path: empty, or a text that begins with a slash.
+    /// What follows this location in a path: empty, or a text that begins with a slash.
     fn tail<'p>(&self, storage: Storage, rest: &'p str) -> Option<&'p str> {
         if storage != self.storage {
             return None;
@@ -100,23 +102,23 @@ impl Place {
 }
 
 impl PathMap {
-    /// Makes a map from pairs of a place of the primary and one of the standby, as in
+    /// Makes a map from pairs of a location of the primary and one of the standby, as in
     /// `("s3://lake-use1/sales", "s3://lake-aps1/sales")`.
     ///
     /// # Errors
-    /// A text is no place, two pairs have one source, or a target lies in its source.
+    /// A text is no location, two pairs have one source, or a target lies in its source.
     pub fn new<'p>(
         pairs: impl IntoIterator<Item = (&'p str, &'p str)>,
     ) -> Result<Self, PathMapError> {
         let mut map = Self::default();
         for (source, target) in pairs {
             let pair = PathPair {
-                source: Place::parse(source)?,
-                target: Place::parse(target)?,
+                source: RootLocation::parse(source)?,
+                target: RootLocation::parse(target)?,
             };
             if (pair.source.tail(pair.target.storage, &pair.target.rest)).is_some() {
                 return Err(PathMapError::Overlap {
-                    source_place: source.to_owned(),
+                    source_location: source.to_owned(),
                     target: target.to_owned(),
                 });
             }
@@ -149,7 +151,7 @@ impl PathMap {
         })
     }
 
-    /// Whether the path lies in a place of the standby and in none of the primary.
+    /// Whether the path lies in a location of the standby and in none of the primary.
     #[must_use]
     pub fn is_mapped(&self, path: &str) -> bool {
         let Some((storage, _, rest)) = split(path) else {
@@ -188,24 +190,24 @@ impl PathMap {
     }
 }
 
-/// The places that the files of a table may lie in.
+/// The locations that the files of a table may lie in.
 #[derive(Clone, Debug, Default)]
-pub struct Places(Vec<Place>);
+pub struct FileLocations(Vec<RootLocation>);
 
-impl Places {
-    /// Parses places, as in `s3://lake-aps1/sales`.
+impl FileLocations {
+    /// Parses locations, as in `s3://lake-aps1/sales`.
     ///
     /// # Errors
-    /// A text is no place.
-    pub fn new<'p>(places: impl IntoIterator<Item = &'p str>) -> Result<Self, PathMapError> {
-        places
+    /// A text is no location.
+    pub fn new<'p>(locations: impl IntoIterator<Item = &'p str>) -> Result<Self, PathMapError> {
+        locations
             .into_iter()
-            .map(Place::parse)
+            .map(RootLocation::parse)
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
-    /// Whether a path lies in one of the places.
+    /// Whether a path lies in one of the locations.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
         let Some((storage, _, rest)) = split(path) else {
@@ -213,7 +215,7 @@ impl Places {
         };
         self.0
             .iter()
-            .any(|place| place.tail(storage, rest).is_some())
+            .any(|location| location.tail(storage, rest).is_some())
     }
 }
 
@@ -302,8 +304,8 @@ mod tests {
     }
 
     #[test]
-    fn places_are_compared_by_whole_components() {
-        let places = Places::new(["s3://b/lake"]).unwrap();
-        assert!(places.covers("s3a://b/lake/f") && !places.covers("s3://b/lake2/f"));
+    fn locations_are_compared_by_whole_components() {
+        let locations = FileLocations::new(["s3://b/lake"]).unwrap();
+        assert!(locations.covers("s3a://b/lake/f") && !locations.covers("s3://b/lake2/f"));
     }
 }

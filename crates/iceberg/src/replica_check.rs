@@ -9,25 +9,30 @@ use crate::manifest::{
     EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, header_content,
     missing_header_keys, read_manifest,
 };
-use crate::manifest_list::{ListedManifest, ManifestContent, place, read_manifest_list};
+use crate::manifest_list::{ListedManifest, ManifestContent, entry_label, read_manifest_list};
 use crate::metadata::{LOCATION_PROPERTIES, TableMetadata, TableSnapshot};
-use crate::path_map::Places;
+use crate::path_map::FileLocations;
 use crate::position_deletes::read_position_deletes;
 use crate::puffin::read_deletion_vectors;
 use crate::table_finding::{TableFinding, TableFindingKind};
 use bytes::Bytes;
 
-fn foreign(places: &Places, file: &str, entry: &str, path: &str) -> Option<TableFinding> {
-    let problem = || format!("{path} lies outside the places of the table");
-    (!places.covers(path))
+fn foreign(locations: &FileLocations, file: &str, entry: &str, path: &str) -> Option<TableFinding> {
+    let problem = || format!("{path} lies outside the locations of the table");
+    (!locations.covers(path))
         .then(|| TableFinding::new(TableFindingKind::ForeignPath, file, problem()).at(entry))
 }
 
-/// The paths in a metadata.json that lie outside the places of the table.
+/// The paths in a metadata.json that lie outside the locations of the table.
 #[must_use]
-pub fn check_metadata(path: &str, metadata: &TableMetadata, places: &Places) -> Vec<TableFinding> {
+pub fn check_metadata(
+    path: &str,
+    metadata: &TableMetadata,
+    locations: &FileLocations,
+) -> Vec<TableFinding> {
     let mut findings = Vec::new();
-    let mut check = |entry: &str, named: &str| findings.extend(foreign(places, path, entry, named));
+    let mut check =
+        |entry: &str, named: &str| findings.extend(foreign(locations, path, entry, named));
     check("location", &metadata.location);
     for (index, snapshot) in metadata.snapshots.iter().enumerate() {
         for named in snapshot.manifest_list.iter().chain(&snapshot.manifests) {
@@ -61,19 +66,24 @@ pub fn check_manifest_list(
     path: &str,
     bytes: &[u8],
     snapshot: &TableSnapshot,
-    places: &Places,
+    locations: &FileLocations,
 ) -> Result<(Vec<ListedManifest>, Vec<TableFinding>), TableFinding> {
     let container = Container::parse(path, bytes)?;
     let mut findings = check_schema(path, &container, &[500, 501]);
     let manifests = read_manifest_list(path, bytes)?;
     for (index, manifest) in manifests.iter().enumerate() {
-        findings.extend(foreign(places, path, &place(index), &manifest.path));
+        findings.extend(foreign(
+            locations,
+            path,
+            &entry_label(index),
+            &manifest.path,
+        ));
         let needs_row_id =
             snapshot.first_row_id.is_some() && manifest.content == ManifestContent::Data;
         if needs_row_id && manifest.first_row_id.is_none() {
             let problem = "the snapshot has row ids, and the manifest has no first_row_id";
             let finding = TableFinding::new(TableFindingKind::LostFirstRowId, path, problem);
-            findings.push(finding.at(place(index)));
+            findings.push(finding.at(entry_label(index)));
         }
     }
     Ok((manifests, findings))
@@ -87,7 +97,7 @@ pub fn check_manifest(
     path: &str,
     bytes: &[u8],
     listed: &ListedManifest,
-    places: &Places,
+    locations: &FileLocations,
 ) -> Result<(Manifest, Vec<TableFinding>), TableFinding> {
     let container = Container::parse(path, bytes)?;
     let mut findings = check_schema(path, &container, &[0, 2, 100, 104]);
@@ -111,7 +121,7 @@ pub fn check_manifest(
             index,
             entry,
             manifest.format_version,
-            places,
+            locations,
         ));
     }
     findings.extend(check_counts(path, listed, &manifest));
@@ -123,14 +133,14 @@ fn check_entry(
     index: usize,
     entry: &ManifestEntry,
     format_version: i64,
-    places: &Places,
+    locations: &FileLocations,
 ) -> Vec<TableFinding> {
-    let at = place(index);
+    let at = entry_label(index);
     let mut findings = Vec::new();
-    findings.extend(foreign(places, manifest, &at, &entry.path));
+    findings.extend(foreign(locations, manifest, &at, &entry.path));
     if let Some(referenced) = &entry.referenced_data_file {
         findings.extend(foreign(
-            places,
+            locations,
             manifest,
             &format!("{at}, referenced_data_file"),
             referenced,
@@ -249,11 +259,11 @@ pub fn is_checked_content(entry: &ManifestEntry) -> bool {
 pub fn check_delete_file(
     entry: &ManifestEntry,
     bytes: Bytes,
-    places: &Places,
+    locations: &FileLocations,
 ) -> Vec<TableFinding> {
     let checked = match entry.format {
-        FileFormat::Parquet => check_position_deletes(entry, bytes, places),
-        FileFormat::Puffin => check_vectors(entry, &bytes, places),
+        FileFormat::Parquet => check_position_deletes(entry, bytes, locations),
+        FileFormat::Puffin => check_vectors(entry, &bytes, locations),
         FileFormat::Avro | FileFormat::Orc => Err(TableFinding::new(
             TableFindingKind::UnsupportedDeleteFile,
             &entry.path,
@@ -269,17 +279,17 @@ pub fn check_delete_file(
 fn check_position_deletes(
     entry: &ManifestEntry,
     bytes: Bytes,
-    places: &Places,
+    locations: &FileLocations,
 ) -> Result<Vec<TableFinding>, TableFinding> {
     let path = &entry.path;
-    let rows = read_position_deletes(path, bytes, |named| places.covers(named))?;
+    let rows = read_position_deletes(path, bytes, |named| locations.covers(named))?;
     let mut findings = Vec::new();
     let mut add = |kind, at: String, problem: String| {
         findings.push(TableFinding::new(kind, path, problem).at(at));
     };
     if let Some((row, named)) = &rows.rejected {
         let problem =
-            format!("{named} lies outside the places of the table: the deleted rows come back");
+            format!("{named} lies outside the locations of the table: the deleted rows come back");
         add(
             TableFindingKind::ForeignDeleteRows,
             format!("row {row}"),
@@ -348,14 +358,14 @@ fn is_near(bound: &[u8], path: &str) -> bool {
 fn check_vectors(
     entry: &ManifestEntry,
     bytes: &[u8],
-    places: &Places,
+    locations: &FileLocations,
 ) -> Result<Vec<TableFinding>, TableFinding> {
     let path = &entry.path;
     let vectors = read_deletion_vectors(path, bytes)?;
     let mut findings = Vec::new();
     for (index, vector) in vectors.iter().enumerate() {
         let at = format!("blob {index}");
-        findings.extend(foreign(places, path, &at, &vector.referenced_data_file));
+        findings.extend(foreign(locations, path, &at, &vector.referenced_data_file));
     }
     let found = vectors
         .iter()

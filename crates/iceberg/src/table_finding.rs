@@ -28,7 +28,7 @@ pub enum TableFindingKind {
     OutsideTable,
     /// The keys of rewritten files would be longer than S3 allows.
     KeyTooLong,
-    /// A path of another place than the table's.
+    /// A path of another location than the table's.
     ForeignPath,
     /// A file is not what its specification says.
     Malformed,
@@ -40,7 +40,7 @@ pub enum TableFindingKind {
     WrongManifestLength,
     /// `file_size_in_bytes` is not the size of the file.
     WrongFileSize,
-    /// Rows of a position delete file name files of another place.
+    /// Rows of a position delete file name files of another location.
     ForeignDeleteRows,
     /// Rows of a position delete file are not sorted by file and position.
     UnsortedDeleteRows,
@@ -106,7 +106,7 @@ impl TableFindingKind {
     }
 }
 
-/// What is wrong with a file of a table, with the place in the file. As an error it is the reason for
+/// What is wrong with a file of a table, with the position in the file. As an error it is the reason for
 /// which the file is not relocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TableFinding {
@@ -114,7 +114,7 @@ pub struct TableFinding {
     pub kind: TableFindingKind,
     /// The path of the file.
     pub file: String,
-    /// The place in the file: a key of JSON, an entry or a row. Empty if it concerns the whole file.
+    /// The position in the file: a key of JSON, an entry or a row. Empty if it concerns the whole file.
     pub entry: String,
     /// What is there, and what was expected.
     pub detail: String,
@@ -132,7 +132,7 @@ impl TableFinding {
         }
     }
 
-    /// The same finding, at a place in the file.
+    /// The same finding, at a position in the file.
     #[must_use]
     pub fn at(mut self, entry: impl Into<String>) -> Self {
         self.entry = entry.into();

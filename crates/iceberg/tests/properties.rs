@@ -15,10 +15,10 @@ use support::{Entry, FileKind, ListEntry, ManifestFile, back, forth};
 use twinlake_iceberg::table_log::symlink::read_symlink_manifest;
 use twinlake_iceberg::table_log::{delta, hudi};
 use twinlake_iceberg::{
-    EntryStatus, PathMap, Places, RelocatedFile, RelocatedKind, Relocations, TableFindingKind,
-    TableMetadata, read_deletion_vectors, read_manifest, read_manifest_list, read_position_deletes,
-    relocate_deletion_vectors, relocate_manifest, relocate_manifest_list, relocate_metadata,
-    relocate_position_deletes,
+    EntryStatus, FileLocations, PathMap, RelocatedFile, RelocatedKind, Relocations,
+    TableFindingKind, TableMetadata, read_deletion_vectors, read_manifest, read_manifest_list,
+    read_position_deletes, relocate_deletion_vectors, relocate_manifest, relocate_manifest_list,
+    relocate_metadata, relocate_position_deletes,
 };
 
 const CODECS: [&str; 4] = ["null", "deflate", "snappy", "zstandard"];
@@ -446,9 +446,9 @@ fn metadata_that_is_not_known_is_refused() {
 }
 
 #[test]
-fn a_place_is_no_prefix_of_a_name() {
-    let places = Places::new(["s3://standby/lake"]).unwrap();
-    assert!(!places.covers("s3://standby/lakes/t"));
+fn a_location_is_no_prefix_of_a_name() {
+    let locations = FileLocations::new(["s3://standby/lake"]).unwrap();
+    assert!(!locations.covers("s3://standby/lakes/t"));
 }
 
 /// A text of JSON objects by lines, with members that the readers of logs know.

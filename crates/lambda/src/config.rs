@@ -38,7 +38,7 @@ pub struct Config {
     pub heartbeat_interval_secs: i64,
     /// `TWINLAKE_ALERT_QUIET_SECONDS`: an incident that no check can verify as resolved counts as
     /// resolved when it has not occurred again for this long.
-    pub alert_quiet_secs: i64,
+    pub alert_expiry_secs: i64,
     /// `TWINLAKE_DEAD_LETTER_QUEUES`: the dead-letter queues of this Region, as comma-separated
     /// `NAME=URL` pairs.
     pub dead_letter_queues: BTreeMap<String, String>,
@@ -119,7 +119,7 @@ impl Config {
                 "TWINLAKE_HEARTBEAT_INTERVAL_SECONDS",
                 DEFAULT_HEARTBEAT_INTERVAL_SECS,
             )?,
-            alert_quiet_secs: number("TWINLAKE_ALERT_QUIET_SECONDS", DEFAULT_ALERT_QUIET_SECS)?,
+            alert_expiry_secs: number("TWINLAKE_ALERT_QUIET_SECONDS", DEFAULT_ALERT_QUIET_SECS)?,
             dead_letter_queues: parse_pairs(
                 &get("TWINLAKE_DEAD_LETTER_QUEUES").unwrap_or_default(),
             ),

@@ -24,7 +24,7 @@ use twinlake_core::{
 };
 use twinlake_engine::alerts::{self, CheckedSubjects};
 use twinlake_engine::event_batch::{self, QueueMessage};
-use twinlake_engine::iceberg::NextLook;
+use twinlake_engine::iceberg::NextCheck;
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::reconcile::ReconcileLogEntry;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority};
@@ -107,7 +107,7 @@ pub async fn catalog_changes(runtime: &Runtime, event: LambdaEvent<SqsEvent>) ->
     let event_context = runtime.peer_event_context(&authority.policy, authority.epoch);
     let files = runtime.table_files.as_ref();
     let result = event_batch::run(&context, ports, files, &event_context, &messages, stop_at).await;
-    leave_unrelocated(runtime, &result.unrelocated).await?;
+    request_relocations(runtime, &result.unrelocated).await?;
     for (message, reason) in &result.ignored {
         info!(
             id = message,
@@ -146,12 +146,12 @@ pub async fn catalog_changes(runtime: &Runtime, event: LambdaEvent<SqsEvent>) ->
 
 /// Queues the relocation of Iceberg tables for the function that can read their files. If that fails, the
 /// messages of the batch are delivered again.
-async fn leave_unrelocated<'t>(
+async fn request_relocations<'t>(
     runtime: &Runtime,
     tables: impl IntoIterator<Item = &'t TableId>,
 ) -> Result<(), CallError> {
     for id in tables {
-        let message = NextLook::AtOnce.message(id, runtime.clock.now());
+        let message = NextCheck::AtOnce.message(id, runtime.clock.now());
         if let Some((message, delay)) = message {
             runtime.catalog_queue.send(&message, delay).await?;
         }
@@ -243,7 +243,7 @@ async fn run_resync(
     )
     .await?;
     log_resync(&report);
-    let left = leave_unrelocated(runtime, report.outcome.unrelocated.keys()).await;
+    let left = request_relocations(runtime, report.outcome.unrelocated.keys()).await;
     let now = runtime.clock.now();
     let found = alerts::from_resync_report(&report, &runtime.config.region, now);
     let checked = CheckedSubjects::from_resync_report(&report, started)
@@ -329,7 +329,7 @@ fn log_resync(report: &ResyncReport) {
 ///
 /// # Errors
 /// The ledger, the topic or Lake Formation is out of reach.
-pub async fn lake_access(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Value, Error> {
+pub async fn own_access(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Value, Error> {
     let (event, invocation) = event.into_parts();
     let stop_at = stop_at(invocation.deadline);
     let authority = match runtime.authority().await {
@@ -355,7 +355,7 @@ async fn grant_reader_roles(
     let started = runtime.clock.now();
     let event_context = runtime.local_event_context(&authority.policy, authority.epoch);
     let databases = databases_in_events(event, &event_context);
-    let granted = twinlake_engine::lake_access::grant_readers(
+    let granted = twinlake_engine::own_access::grant_readers(
         &runtime.local,
         runtime.own_roles(),
         databases.as_ref(),

@@ -19,5 +19,5 @@ pub use handlers::operations::operations;
 pub use handlers::readiness::{InspectedInfrastructure, readiness};
 pub use handlers::replication::replication_notices;
 pub use handlers::scheduled::{digest, heartbeat, monitor};
-pub use handlers::{BatchResponse, catalog_changes, lake_access, resync};
+pub use handlers::{BatchResponse, catalog_changes, own_access, resync};
 pub use runtime::Runtime;

@@ -20,7 +20,7 @@ use twinlake_engine::query::FencedQueryRegion;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, StackSites, region_authority};
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
 use twinlake_engine::{
-    Clock as _, Context, Environment, FencedRegion, LfTagLeaseOfRun, LimitedRegion,
+    Clock as _, Context, Environment, GuardedRegion, LfTagLeaseOfRun, LimitedRegion,
 };
 
 /// The environment of a function that reconciles.
@@ -34,7 +34,7 @@ impl Environment for FunctionEnvironment {
 }
 
 /// The Region that a function runs in: it writes there under the lease of its role.
-pub(crate) type LocalRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
+pub(crate) type LocalRegion = LimitedRegion<GuardedRegion<AwsRegion, DynamoLedger, SystemClock>>;
 
 /// The state that a function keeps between invocations.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Runtime {
         let local_query_tools = QueryToolsRegion::new(&local, account);
         let local_query_tools = FencedQueryRegion::new(local_query_tools, Some(Arc::clone(&fence)));
         let local_region = AwsRegion::new(&local, account);
-        let local_region = FencedRegion::new(local_region, Some(Arc::clone(&fence)));
+        let local_region = GuardedRegion::new(local_region, Some(Arc::clone(&fence)));
         Ok(Self {
             local: LimitedRegion::new(local_region, config.max_concurrent_calls),
             peer: LimitedRegion::new(AwsRegion::new(&peer, account), config.max_concurrent_calls),

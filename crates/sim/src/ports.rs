@@ -203,7 +203,7 @@ impl SimRegion {
         }
         self.wait_for_calls(1).await;
         // All callers pause: a collection of futures goes on with the others.
-        while self.sim.state().pauses_now() {
+        while self.sim.state().begin_pause_if_due() {
             yield_once().await;
         }
         let result = {

@@ -19,7 +19,8 @@ use twinlake_core::query::{
 };
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
 use twinlake_engine::ports::{
-    ReadQueryRegion, ReadWarehouses, StatementDescription, StatementStatus, WriteQueryRegion, WriteWarehouses, external_schema_call,
+    ReadQueryRegion, ReadWarehouses, StatementDescription, StatementStatus, WriteQueryRegion,
+    WriteWarehouses, external_schema_call,
 };
 
 /// Athena of one Region.

@@ -152,7 +152,7 @@ pub(crate) struct RegionStore {
     /// The data lake settings other than administrators and default permissions.
     pub other_settings: Value,
     /// A role that is granted DESCRIBE and SELECT on all tables of each new database, as the
-    /// lake-access function of the primary's stack does.
+    /// own-access function of the primary's stack does.
     pub reader_role: Option<String>,
     /// Whether listings of grants omit the last write.
     pub stale_grant_listings: bool,
@@ -251,7 +251,7 @@ impl SimState {
     }
 
     /// Sets a role that is granted SELECT and DESCRIBE on all tables of every database created
-    /// from now on, as the lake-access function of the primary's stack does. `None` stops this.
+    /// from now on, as the own-access function of the primary's stack does. `None` stops this.
     pub fn set_reader_role(&mut self, region: &str, principal: Option<&str>) {
         if let Ok(region) = self.region_mut(region) {
             region.reader_role = principal.map(str::to_owned);
@@ -432,7 +432,7 @@ impl SimState {
     }
 
     /// Whether calls have to wait: from the call of `pause_before` until `end_pause`.
-    pub(crate) fn pauses_now(&mut self) -> bool {
+    pub(crate) fn begin_pause_if_due(&mut self) -> bool {
         // The pages of one listing are recorded together, so the index may be passed.
         let pauses = self.pause_at.is_some_and(|at| at <= self.calls.len());
         if pauses {

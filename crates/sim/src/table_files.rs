@@ -10,7 +10,7 @@ use twinlake_engine::ports::TableFiles;
 pub struct SimTableFiles {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     log: Mutex<Vec<String>>,
-    /// Places that do not answer, such as the buckets of a lost Region.
+    /// Locations that do not answer, such as the buckets of a lost Region.
     lost: Mutex<Vec<String>>,
 }
 
@@ -24,9 +24,9 @@ impl SimTableFiles {
         lock(&self.files)
     }
 
-    /// Lets the calls for a place fail.
-    pub fn lose(&self, place: &str) {
-        lock(&self.lost).push(place.to_owned());
+    /// Lets the calls for a location fail.
+    pub fn lose(&self, location: &str) {
+        lock(&self.lost).push(location.to_owned());
     }
 
     /// The calls since the last time, such as `get s3://lake-b/t/metadata/m0.avro`.
@@ -37,7 +37,10 @@ impl SimTableFiles {
 
     fn record(&self, call: &str, path: &str) -> Result<(), CallError> {
         lock(&self.log).push(format!("{call} {path}"));
-        if lock(&self.lost).iter().any(|place| path.starts_with(place)) {
+        if lock(&self.lost)
+            .iter()
+            .any(|location| path.starts_with(location))
+        {
             let kind = CallErrorKind::Unavailable;
             return Err(CallError::new(
                 kind,

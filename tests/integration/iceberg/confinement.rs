@@ -8,7 +8,7 @@ use twinlake_core::{Subject, SubjectState};
 
 /// Points `sales.orders` at a metadata.json that is that of `payroll` after a replacement of texts, and returns
 /// why it is refused. Nothing is written, and no file of `payroll` is read but by its size.
-fn refusal(place: &str, replacements: &[(&str, &str)]) -> String {
+fn refusal(location: &str, replacements: &[(&str, &str)]) -> String {
     let lake = Lake::new();
     let files = &lake.harness.table_files;
     let mut payroll = LakeTable::new(files, "payroll");
@@ -21,7 +21,7 @@ fn refusal(place: &str, replacements: &[(&str, &str)]) -> String {
         assert!(text.contains(from), "{text}");
         text = text.replacen(from, to, 1);
     }
-    let path = format!("{place}/metadata/00009-x.metadata.json");
+    let path = format!("{location}/metadata/00009-x.metadata.json");
     (files.files())
         .extend([path.clone(), replica(&path)].map(|path| (path, text.clone().into_bytes())));
     let _ = files.take_log();

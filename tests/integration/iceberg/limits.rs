@@ -14,16 +14,16 @@ use twinlake_sim::SimTableFiles;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness};
 
 #[test]
-fn no_listing_of_the_place_begins_once_time_ran_out() {
+fn no_listing_of_the_location_begins_once_time_ran_out() {
     let files = SimTableFiles::default();
     let mut table = LakeTable::new(&files, "orders");
     let metadata = table.append_files(1001);
     table.arrive_all();
     let mut memory = RelocationMemory::default();
     let listings = || {
-        let place = format!("list {TARGET}/sales/orders/");
+        let location = format!("list {TARGET}/sales/orders/");
         let log = files.take_log();
-        log.iter().filter(|call| **call == place).count()
+        log.iter().filter(|call| **call == location).count()
     };
     // The time suffices for the manifest.
     let outcome = relocate_within(&files, &metadata, &mut memory, 1);

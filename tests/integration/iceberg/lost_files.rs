@@ -186,7 +186,7 @@ fn a_rewritten_file_that_is_missing_costs_what_names_it() {
     assert!(log.contains(&format!("create {manifest}")));
 }
 
-/// Files whose places are not listed, except the directories of rewritten files.
+/// Files whose locations are not listed, except the directories of rewritten files.
 struct UnlistedFiles<'a>(&'a SimTableFiles);
 
 impl TableFiles for UnlistedFiles<'_> {

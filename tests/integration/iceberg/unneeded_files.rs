@@ -10,7 +10,7 @@ use twinlake_core::iceberg_replica::{DueIcebergTable, RelocationObstacle};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, TableId};
 use twinlake_engine::iceberg::{
-    Follower, HeldFiles, MAX_HELD_BYTES, NextLook, REMOVAL_SECS, RelocationMemory,
+    Follower, HeldFiles, MAX_HELD_BYTES, NextCheck, REMOVAL_SECS, RelocationMemory,
     UNNEEDED_GRACE_SECS,
 };
 use twinlake_engine::ports::{StatsStore as _, TableFiles};
@@ -252,7 +252,7 @@ pub fn look_with(
     files: &impl TableFiles,
     standby_pointer: Option<String>,
     epoch: Epoch,
-) -> NextLook {
+) -> NextCheck {
     let follower = Follower {
         files,
         ledger: &lake.harness.ledger,
@@ -335,7 +335,7 @@ fn a_look_that_another_function_overtook_records_and_removes_nothing() {
     };
     let before = own_paths(&lake.harness.table_files);
     let next = look_with(&lake, &files, pointer.clone(), lake.harness.epoch());
-    assert_eq!(next, NextLook::Later(60));
+    assert_eq!(next, NextCheck::Later(60));
     let replica = lake.row().iceberg.unwrap();
     assert_ne!(replica.shown.unwrap().entry.source, third);
     let after = own_paths(&lake.harness.table_files);
@@ -346,7 +346,7 @@ fn a_look_that_another_function_overtook_records_and_removes_nothing() {
         pointer,
         lake.harness.epoch(),
     );
-    assert_eq!(next, NextLook::AtOnce);
+    assert_eq!(next, NextCheck::AtOnce);
     assert_eq!(
         lake.row().iceberg.unwrap().shown.unwrap().entry.source,
         third

@@ -18,7 +18,7 @@ const WRITES: [&str; 7] = [
     "add_", "begin_", "delete_", "end_", "forget_", "put_", "update_",
 ];
 
-/// Each place where a caller of these calls can die, as far as it makes a difference.
+/// Each location where a caller of these calls can die, as far as it makes a difference.
 pub(super) fn deaths(calls: &[&str]) -> Vec<(usize, DeathPoint)> {
     let mut deaths: Vec<(usize, DeathPoint)> = Vec::new();
     let writes = calls.iter().enumerate();

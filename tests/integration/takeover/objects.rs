@@ -42,7 +42,7 @@ fn listed(versions: &[(&str, ListedVersion)]) -> Vec<(String, ListedVersion)> {
 }
 
 fn keys(report: &DivergenceReport) -> BTreeMap<&str, KeyDivergence> {
-    let keys = report.places.iter().flat_map(|place| &place.keys);
+    let keys = report.locations.iter().flat_map(|location| &location.keys);
     keys.map(|key| (key.key.as_str(), key.divergence)).collect()
 }
 
@@ -98,7 +98,7 @@ fn origins_are_asked_several_at_a_time_and_not_all_at_once() {
     pair.us.objects.replicas = (0..10).map(|n| n.to_string()).collect();
     pair.india.objects.replicas = (20..25).map(|n| n.to_string()).collect();
     let report = pair.compare().report;
-    let counts = &report.places[0].counts;
+    let counts = &report.locations[0].counts;
     assert_eq!(counts[&KeyDivergence::WrittenInBoth], 10);
     assert_eq!(counts[&KeyDivergence::ArrivedLate], 5);
     for objects in [&pair.us.objects, &pair.india.objects] {
@@ -259,8 +259,8 @@ fn a_planned_switch_compares_objects_of_any_age() {
     ready(pair.india.ledger.put_canaries(&state)).unwrap();
     let reason = not_verified(&pair);
     assert!(reason.contains(KEY), "{reason}");
-    let place = pair.us.objects.versions.first().unwrap().clone();
-    pair.india.objects.versions.push(place);
+    let location = pair.us.objects.versions.first().unwrap().clone();
+    pair.india.objects.versions.push(location);
     let journal = pair.switch().unwrap().unwrap();
     assert_eq!(journal.not_handed_over, None);
     let storage = journal.recovery_point.heartbeats.get(&Channel::Storage);
@@ -318,12 +318,12 @@ fn what_the_new_primary_writes_before_it_hands_over_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_report_says_of_each_place_since_when_its_objects_are_compared() {
+fn the_report_says_of_each_location_since_when_its_objects_are_compared() {
     let (pair, _) = failed_over();
     let report = pair.compare().report;
-    assert!(!report.places.is_empty());
-    for place in &report.places {
-        assert_eq!(place.since, Some(report.since));
+    assert!(!report.locations.is_empty());
+    for location in &report.locations {
+        assert_eq!(location.since, Some(report.since));
     }
 }
 

@@ -95,7 +95,7 @@ def missing_table_without_permissions(run):
 @question(
     "F-3", "May a caller without SELECT list the data cells filters of a table?", needs=NEEDS,
     answers={
-        "denied": right("the functions' roles are administrators: crates/engine/src/lake_access.rs"),
+        "denied": right("the functions' roles are administrators: crates/engine/src/own_access.rs"),
         "empty": right("an empty list proves nothing to a caller who is no administrator: crates/core/src/snapshot.rs"),
         "listed": right("reading needs no permission"),
     },

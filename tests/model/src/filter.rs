@@ -191,7 +191,7 @@ impl FilteredTable {
                 rows: None,
                 columns: FilterColumns::Only([column].into()),
             }),
-            index_status: IndexStatus::Active,
+            index_status: IndexStatus::Present,
         }
     }
 }

@@ -19,7 +19,7 @@ use twinlake_engine::divergence::{
 };
 use twinlake_engine::failover::{
     BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, FreezeTerms, FrozenRegion,
-    GrantsPermit, Handover, Survivor, UnfrozenGrants, run, undo_switchover,
+    GrantsPermit, Handover, NewPrimary, UnfrozenGrants, run, undo_switchover,
 };
 use twinlake_engine::region_authority::region_authority;
 use twinlake_engine::resync::{ResyncDepth, resync};
@@ -161,7 +161,7 @@ impl Pair {
             let request = json!({"DatabaseName": "sales", "TableInput": table});
             harness.call(PRIMARY, "CreateTable", &request).unwrap();
         }
-        // The function lake-access lets Twinlake's roles see every column of the primary, whichever that is.
+        // The function own-access lets Twinlake's roles see every column of the primary, whichever that is.
         let roles = Some(TWINLAKE_ROLE);
         harness.sim.state().set_reader_role(STANDBY, roles);
         let life = CallerLife::default();
@@ -379,7 +379,7 @@ impl Pair {
         handover: &H,
     ) -> Result<Option<FailoverJournal>, FailoverError> {
         let timer = SimTimer(self.harness.sim.clone());
-        let survivor = Survivor {
+        let new_primary = NewPrimary {
             site: self.harness.policy.sites.find(next.name).unwrap(),
             region: &next.region,
             ledger: &next.ledger,
@@ -391,7 +391,7 @@ impl Pair {
             handover,
             caller: Some(&self.reader),
         };
-        run(&survivor, request).await
+        run(&new_primary, request).await
     }
 
     /// Undoes a planned switch, and grants again what it has revoked in the former primary.

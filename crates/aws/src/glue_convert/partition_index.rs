@@ -15,7 +15,7 @@ pub fn from_sdk_partition_index(
         // An index that is being created counts as present, as does a status that a later SDK
         // version adds.
         glue::PartitionIndexStatus::Active | glue::PartitionIndexStatus::Creating | _ => {
-            IndexStatus::Active
+            IndexStatus::Present
         }
     };
     let index = PartitionIndex {

@@ -56,13 +56,13 @@ impl LakeSetup {
     /// # Errors
     /// The call failed.
     pub async fn create_bucket(&self, bucket: &str) -> Result<(), CallError> {
-        let place = (self.region != DEFAULT_BUCKET_REGION).then(|| {
+        let location = (self.region != DEFAULT_BUCKET_REGION).then(|| {
             CreateBucketConfiguration::builder()
                 .location_constraint(BucketLocationConstraint::from(self.region.as_str()))
                 .build()
         });
         let call = self.s3.create_bucket().bucket(bucket);
-        let created = call.set_create_bucket_configuration(place).send().await;
+        let created = call.set_create_bucket_configuration(location).send().await;
         created
             .map(drop)
             .map_err(|e| call_error::from_sdk("CreateBucket", &self.region, &e))

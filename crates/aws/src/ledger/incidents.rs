@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use twinlake_core::ledger::format;
 use twinlake_core::{CallError, Incident};
-use twinlake_engine::ports::{next_kept_version, next_version};
+use twinlake_engine::ports::{next_version, next_version_of_permanent_item};
 
 /// Retention of an incident after it was last found.
 const RETENTION_SECS: i64 = 14 * DAY_SECS;
@@ -101,7 +101,7 @@ impl DynamoLedger {
     ) -> Result<bool, CallError> {
         let body = serde_json::to_string(record).unwrap_or_default();
         let fields = [("body", string_value(&body))];
-        let next = next_kept_version(expected_version);
+        let next = next_version_of_permanent_item(expected_version);
         self.put_version("meta", key, &fields, (expected_version, next))
             .await
     }

@@ -16,7 +16,7 @@ use twinlake_core::ledger::{
     LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, format,
 };
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, LfSubject, Subject, Timestamp};
-use twinlake_engine::ports::next_kept_version;
+use twinlake_engine::ports::next_version_of_permanent_item;
 
 /// Items per `BatchWriteItem` call (DynamoDB's limit).
 const MAX_ITEMS_PER_WRITE: usize = 25;
@@ -106,7 +106,7 @@ impl DynamoLedger {
     ) -> Result<bool, CallError> {
         let stored = AttributeValue::Ss(keys.iter().cloned().collect());
         let fields = (!keys.is_empty()).then_some((MANAGED_KEYS, stored));
-        let next = next_kept_version(expected_version);
+        let next = next_version_of_permanent_item(expected_version);
         self.put_version(
             MANAGED_KEYS,
             lf_subject_key(lf_subject),

@@ -116,7 +116,7 @@ impl AwsRegion {
         Ok(statistics
             .map(|statistics| ObservedAttachment {
                 attachment: Attachment::Statistics(Box::new(statistics)),
-                index_status: IndexStatus::Active,
+                index_status: IndexStatus::Present,
             })
             .collect())
     }
@@ -142,7 +142,7 @@ impl AwsRegion {
         Ok(user_tags
             .map(|(key, value)| ObservedAttachment {
                 attachment: Attachment::GlueTag { key, value },
-                index_status: IndexStatus::Active,
+                index_status: IndexStatus::Present,
             })
             .collect())
     }

@@ -48,7 +48,7 @@ fn result_of_both(first: CallError, second: Result<(), CallError>) -> Result<(),
 fn present(attachment: Attachment) -> ObservedAttachment {
     ObservedAttachment {
         attachment,
-        index_status: IndexStatus::Active,
+        index_status: IndexStatus::Present,
     }
 }
 

@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
 use twinlake_core::topology::{Epoch, RegionRole, Site};
 use twinlake_core::{CallError, CallErrorKind, Policy, Principal, render};
-use twinlake_engine::lake_access::{
+use twinlake_engine::own_access::{
     AccessChanges, AccessRequirements, ReaderTarget, apply_changes, required_changes,
     revert_changes,
 };
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
-use twinlake_engine::{FencedRegion, Ledger as _};
+use twinlake_engine::{GuardedRegion, Ledger as _};
 
 /// Arguments of `twinlake bootstrap`.
 #[derive(Debug, Clone, Args)]
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
     let mut outcome = CommandOutcome::Done;
     let progress = TerminalProgress::new();
     for (site, is_primary) in [(primary, true), (standby, false)] {
-        let region = fenced_region(&args.ledger_table, &policy, site, epoch).await?;
+        let region = guarded_region(&args.ledger_table, &policy, site, epoch).await?;
         let requirements = AccessRequirements {
             roles: roles.clone(),
             requires_empty_defaults: !is_primary,
@@ -127,18 +127,18 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
 ///
 /// # Errors
 /// The Region is fenced, or has another role than the command takes it for.
-async fn fenced_region(
+async fn guarded_region(
     ledger_table: &str,
     policy: &Policy,
     site: &Site,
     epoch: Epoch,
-) -> Result<FencedRegion<AwsRegion, DynamoLedger, SystemClock>, CliError> {
+) -> Result<GuardedRegion<AwsRegion, DynamoLedger, SystemClock>, CliError> {
     let clients = Clients::connect(&site.region).await;
     let region = AwsRegion::new(&clients, &site.account);
     let ledger = ledger_in(ledger_table, &site.region).await;
     let site_id = policy.sites.find(&site.region);
     let (Ok(_), Some(site_id)) = (ledger.epoch().await, site_id) else {
-        return Ok(FencedRegion::new(region, None));
+        return Ok(GuardedRegion::new(region, None));
     };
     let peer = ledger_in(ledger_table, &policy.sites.get(site_id.other()).region).await;
     let fence = WriteFence::new(ledger, Some(peer), SystemClock);
@@ -168,7 +168,7 @@ async fn fenced_region(
         });
     }
     clients.limits().require_lease(fence.lease().clone());
-    Ok(FencedRegion::new(region, Some(Arc::new(fence))))
+    Ok(GuardedRegion::new(region, Some(Arc::new(fence))))
 }
 
 /// How long a new role may be unknown to Lake Formation (D-9), and the pause between two attempts.

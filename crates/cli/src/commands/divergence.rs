@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions, SystemClock};
 use twinlake_core::divergence::{
-    DivergenceReport, FormerChangeKind, KeyDivergence, PlaceDivergence,
+    DivergenceReport, FormerChangeKind, KeyDivergence, LocationDivergence,
 };
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::render::{self, StepCounts, counted, counted_objects, one_or_many};
@@ -312,8 +312,8 @@ fn report_text(report: &DivergenceReport) -> String {
             one_or_many(report.bookkeeping, "differs", "differ")
         ));
     }
-    for place in &report.places {
-        lines.extend(place_lines(place, report));
+    for location in &report.locations {
+        lines.extend(location_lines(location, report));
     }
     if !report.unread.is_empty() {
         lines.push("Not compared, so the report cannot be accepted:".to_owned());
@@ -340,8 +340,8 @@ fn more(count: usize) -> Option<String> {
     ))
 }
 
-fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String> {
-    let counts = place.counts.iter();
+fn location_lines(location: &LocationDivergence, report: &DivergenceReport) -> Vec<String> {
+    let counts = location.counts.iter();
     let counts: Vec<String> = counts
         .map(|(kind, n)| format!("{} {kind}", counted(*n, "key")))
         .collect();
@@ -349,15 +349,15 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
         true => "nothing".to_owned(),
         false => counts.join(", "),
     };
-    let compared = match place.since {
+    let compared = match location.since {
         Some(since) => format!(" since {since}: {found}. Older ones are not compared"),
         None => format!(": {found}"),
     };
     let mut lines = vec![render::escape(&format!(
         "Objects in {}{compared}. Twinlake changes none of them.",
-        place.former
+        location.former
     ))];
-    for key in place.keys.iter().take(MAX_LINES) {
+    for key in location.keys.iter().take(MAX_LINES) {
         let table = key.table.as_ref().map(|table| format!(" of {table}"));
         let marker = match key.has_delete_marker {
             true => ", with a delete marker",
@@ -371,19 +371,19 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
         );
         lines.push(render::escape(&line));
     }
-    lines.extend(more(place.keys.len()));
-    for (site, reason) in &place.unread {
+    lines.extend(more(location.keys.len()));
+    for (site, reason) in &location.unread {
         let what = match *site == report.epoch.primary() {
-            true => &place.primary,
-            false => &place.former,
+            true => &location.primary,
+            false => &location.former,
         };
         let line = format!("  unknown: what else is in {what}: {reason}");
         lines.push(render::escape(&line));
     }
-    if place.unknown_origin > 0 {
+    if location.unknown_origin > 0 {
         lines.push(format!(
             "  unknown: which Region wrote {}",
-            counted(place.unknown_origin, "version")
+            counted(location.unknown_origin, "version")
         ));
     }
     lines

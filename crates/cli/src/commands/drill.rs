@@ -143,7 +143,7 @@ async fn drill(
         (Some(config), false) => queries(connection, config).await,
     };
     timer.finish("queries");
-    let (results, without_queries) = match asked {
+    let (results, no_queries_reason) = match asked {
         Ok(results) => (results, None),
         Err(reason) => (Vec::new(), Some(reason)),
     };
@@ -157,7 +157,7 @@ async fn drill(
     }));
     let mut not_exercised = NOT_EXERCISED.map(str::to_owned).to_vec();
     not_exercised.extend(
-        without_queries
+        no_queries_reason
             .iter()
             .map(|reason| format!("queries: {reason}")),
     );
@@ -172,7 +172,7 @@ async fn drill(
         ended_at: clock.now().to_string(),
         readiness: drilled_readiness(&findings),
         takeover,
-        without_queries,
+        no_queries_reason,
         results,
         milliseconds,
         wait_seconds: FENCE_WAIT_SECS,
@@ -300,7 +300,7 @@ fn print_report(report: &DrillReport, stored: &StoredDrill) {
     for unread in &report.takeover.unread {
         output::print(&render::escape(&format!("  unread: {unread}")));
     }
-    match &report.without_queries {
+    match &report.no_queries_reason {
         Some(reason) => output::print(&render::escape(&format!("Queries: none, since {reason}."))),
         None => print_results(&report.results),
     }

@@ -1,7 +1,7 @@
 //! `twinlake failover`: makes the standby the primary, because the primary is gone. Calls the ledger and Glue
 //! of the surviving Region, and nothing else.
 
-use super::surviving_region::SurvivingRegion;
+use super::surviving_region::NewPrimaryRegion;
 use super::switch_options::SwitchOptions;
 use super::takeover_wake::wake_tools;
 use crate::output::duration;
@@ -21,10 +21,10 @@ use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, WRITE_LEASE_SE
 use twinlake_core::{Timestamp, render};
 use twinlake_engine::failover::{
     self, FailoverError, FailoverPreview, FailoverProgress, Handover, MAX_CONCURRENT_RESTORES,
-    Survivor, undo_failover,
+    NewPrimary, undo_failover,
 };
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
-use twinlake_engine::{Clock as _, FencedRegion};
+use twinlake_engine::{Clock as _, GuardedRegion};
 
 /// Arguments of `twinlake failover`.
 #[derive(Debug, Clone, Args)]
@@ -45,28 +45,28 @@ pub struct FailoverArgs {
 
 pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError> {
     let options = &args.switch;
-    let survivor = SurvivingRegion::open(&args.ledger_table, &args.region, options).await?;
+    let new_primary = NewPrimaryRegion::open(&args.ledger_table, &args.region, options).await?;
     if options.undo {
-        return undo(&survivor).await;
+        return undo(&new_primary).await;
     }
     let request = options.request(args.accept_loss, None);
     let question = format!(
         "Make {} the primary, and lose what has not arrived from {}?",
         args.region,
-        survivor.other_region()
+        new_primary.other_region()
     );
-    let outcome = switch(&survivor, &request, &(), options, &question).await?;
+    let outcome = switch(&new_primary, &request, &(), options, &question).await?;
     if !options.validate_only {
-        wake_tools(&survivor, None).await;
+        wake_tools(&new_primary, None).await;
     }
     Ok(outcome)
 }
 
 /// Undoes what is under way.
-async fn undo(survivor: &SurvivingRegion) -> Result<CommandOutcome, CliError> {
-    let undone = undo_failover(&survivor.ledger, &SystemClock).await;
+async fn undo(new_primary: &NewPrimaryRegion) -> Result<CommandOutcome, CliError> {
+    let undone = undo_failover(&new_primary.ledger, &SystemClock).await;
     let frozen = undone.map_err(|error| cli_error(error, "run the same command again"))?;
-    if survivor.is_quiet {
+    if new_primary.is_quiet {
         output::json(&serde_json::json!({ "undone": "failover", "frozen": frozen }));
         return Ok(CommandOutcome::done_if(frozen == 0));
     }
@@ -77,8 +77,8 @@ async fn undo(survivor: &SurvivingRegion) -> Result<CommandOutcome, CliError> {
              them again.",
             counted(frozen, "grant"),
             one_or_many(frozen, "is", "are"),
-            survivor.other_region(),
-            survivor.region
+            new_primary.other_region(),
+            new_primary.region
         ));
     }
     Ok(CommandOutcome::done_if(frozen == 0))
@@ -86,21 +86,22 @@ async fn undo(survivor: &SurvivingRegion) -> Result<CommandOutcome, CliError> {
 
 /// Shows what a failover or switchover would do, asks for confirmation, and does it.
 pub(super) async fn switch<H: Handover>(
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     request: &FailoverRequest,
     handover: &H,
     options: &SwitchOptions,
     question: &str,
 ) -> Result<CommandOutcome, CliError> {
-    let preview = failover::preview(survivor.site, &survivor.ledger, &SystemClock, request).await?;
-    if !survivor.is_quiet {
-        print_preview(survivor, request.operation(), &preview);
+    let preview =
+        failover::preview(new_primary.site, &new_primary.ledger, &SystemClock, request).await?;
+    if !new_primary.is_quiet {
+        print_preview(new_primary, request.operation(), &preview);
     }
     let next = match &preview.decision {
         Ok(FailoverDecision::Start(record) | FailoverDecision::Resume(record)) => record,
         Ok(FailoverDecision::AlreadyPrimary) => {
             let record = preview.record.with_later_handover();
-            print_end(survivor, record.epoch, record.failover.as_ref());
+            print_end(new_primary, record.epoch, record.failover.as_ref());
             let journal = record.failover;
             let is_done = journal.is_none_or(|journal| has_nothing_left(&journal, request));
             return Ok(CommandOutcome::done_if(is_done));
@@ -110,7 +111,7 @@ pub(super) async fn switch<H: Handover>(
     let journal = next.failover.as_ref();
     let to = journal.map_or(next.epoch, |journal| journal.to);
     if options.validate_only {
-        if survivor.is_quiet {
+        if new_primary.is_quiet {
             output::json(&serde_json::json!({
                 "epoch": preview.record.epoch, "next": next, "recovery_point": preview.recovery_point,
             }));
@@ -118,14 +119,14 @@ pub(super) async fn switch<H: Handover>(
         return Ok(CommandOutcome::Done);
     }
     // Until the epoch is written, a person may decide otherwise.
-    let is_open = journal.is_none_or(FailoverJournal::is_before_epoch);
-    if let Some(question) = options.confirmation(question).filter(|_| is_open)
+    let is_cancellable = journal.is_none_or(FailoverJournal::is_before_epoch);
+    if let Some(question) = options.confirmation(question).filter(|_| is_cancellable)
         && !output::confirm(question)?
     {
         return Ok(CommandOutcome::AttentionNeeded);
     }
-    let journal = take_over(survivor, request, to, handover).await?;
-    print_end(survivor, to, journal.as_ref());
+    let journal = take_over(new_primary, request, to, handover).await?;
+    print_end(new_primary, to, journal.as_ref());
     let is_done = journal.is_none_or(|journal| has_nothing_left(&journal, request));
     Ok(CommandOutcome::done_if(is_done))
 }
@@ -140,35 +141,39 @@ fn has_nothing_left(journal: &FailoverJournal, request: &FailoverRequest) -> boo
 
 /// Runs the steps. What they write in Glue is sent under a lease on the role that the Region has by then.
 async fn take_over<H: Handover>(
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     request: &FailoverRequest,
     to: Epoch,
     handover: &H,
 ) -> Result<Option<FailoverJournal>, CliError> {
-    let clients = Clients::connect(&survivor.region).await;
-    let fence = Arc::new(WriteFence::new(survivor.ledger.clone(), None, SystemClock));
+    let clients = Clients::connect(&new_primary.region).await;
+    let fence = Arc::new(WriteFence::new(
+        new_primary.ledger.clone(),
+        None,
+        SystemClock,
+    ));
     let writer = WriterRole {
-        site: survivor.site,
+        site: new_primary.site,
         epoch: to,
         role: RegionRole::Primary,
     };
     fence.allow(writer, None);
     clients.limits().require_lease(fence.lease().clone());
-    let account = &survivor.policy.sites.get(survivor.site).account;
-    let region = FencedRegion::new(AwsRegion::new(&clients, account), Some(fence));
+    let account = &new_primary.policy.sites.get(new_primary.site).account;
+    let region = GuardedRegion::new(AwsRegion::new(&clients, account), Some(fence));
     let progress = PrintedProgress {
-        is_quiet: survivor.is_quiet,
-        told: Cell::default(),
+        is_quiet: new_primary.is_quiet,
+        last_printed: Cell::default(),
     };
-    let caller = survivor.caller_if_frozen().await?;
-    let run = Survivor {
-        site: survivor.site,
+    let caller = new_primary.caller_if_frozen().await?;
+    let run = NewPrimary {
+        site: new_primary.site,
         region: &region,
-        ledger: &survivor.ledger,
+        ledger: &new_primary.ledger,
         timer: &SystemClock,
-        policy: &survivor.policy,
+        policy: &new_primary.policy,
         max_concurrent_calls: MAX_CONCURRENT_RESTORES,
-        fence_wait: survivor.fence_wait,
+        fence_wait: new_primary.fence_wait,
         progress: &progress,
         handover,
         caller: caller.as_ref(),
@@ -198,7 +203,7 @@ pub(super) fn cli_error(error: FailoverError, again: &str) -> CliError {
 struct PrintedProgress {
     is_quiet: bool,
     /// The seconds that were left when the wait was printed last.
-    told: Cell<Option<u64>>,
+    last_printed: Cell<Option<u64>>,
 }
 
 impl FailoverProgress for PrintedProgress {
@@ -210,14 +215,14 @@ impl FailoverProgress for PrintedProgress {
 
     fn waiting(&self, left: Duration) {
         let left = left.as_secs().next_multiple_of(10);
-        if !self.is_quiet && self.told.replace(Some(left)) != Some(left) {
+        if !self.is_quiet && self.last_printed.replace(Some(left)) != Some(left) {
             output::note(&format!("  at most {left} s left"));
         }
     }
 }
 
 fn print_preview(
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     operation: SwitchOperation,
     preview: &FailoverPreview,
 ) {
@@ -228,9 +233,9 @@ fn print_preview(
     };
     output::print(&format!(
         "{} holds epoch {}. The other Region is {}{asked}.",
-        survivor.region,
-        survivor.epoch_text(record.epoch),
-        survivor.other_region()
+        new_primary.region,
+        new_primary.epoch_text(record.epoch),
+        new_primary.other_region()
     ));
     let (next, point) = match &preview.decision {
         Ok(FailoverDecision::AlreadyPrimary) => return,
@@ -247,12 +252,12 @@ fn print_preview(
         Ok(FailoverDecision::Start(next)) => (Some(next), &preview.recovery_point),
         Err(_) => (None, &preview.recovery_point),
     };
-    print_recovery_point(survivor, point, SystemClock.now());
+    print_recovery_point(new_primary, point, SystemClock.now());
     let Some(journal) = next.and_then(|next| next.failover.as_ref()) else {
         return;
     };
-    print_left_out(survivor, journal);
-    let to = survivor.epoch_text(journal.to);
+    print_left_out(new_primary, journal);
+    let to = new_primary.epoch_text(journal.to);
     output::print(&format!("The steps to epoch {to}:"));
     let from = journal.next_step();
     let steps = journal.operation.steps().iter().copied();
@@ -284,7 +289,7 @@ fn nothing_arrived(channel: Channel) -> &'static str {
     }
 }
 
-fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: Timestamp) {
+fn print_recovery_point(new_primary: &NewPrimaryRegion, point: &RecoveryPoint, now: Timestamp) {
     let age = |at: Timestamp| duration(now.secs().saturating_sub(at.secs()));
     output::print("What this Region knows of the primary:");
     for channel in Channel::EVERY {
@@ -335,7 +340,7 @@ fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: 
     if unlisted > 0 {
         output::print(&format!(
             "    and {unlisted} more; until the epoch is written, `twinlake status --all --region {}` lists them",
-            survivor.region
+            new_primary.region
         ));
     }
 }
@@ -359,7 +364,7 @@ fn in_sync_line(point: &RecoveryPoint) -> String {
 const MAX_LEFT_OUT_LINES: usize = 100;
 
 /// Says without which objects a switchover goes on.
-fn print_left_out(survivor: &SurvivingRegion, journal: &FailoverJournal) {
+fn print_left_out(new_primary: &NewPrimaryRegion, journal: &FailoverJournal) {
     if journal.left_out.is_empty() {
         return;
     }
@@ -367,8 +372,8 @@ fn print_left_out(survivor: &SurvivingRegion, journal: &FailoverJournal) {
         "It goes on without {} of {} not in sync. Twinlake neither compares nor changes them there; \
          {} may lack them, or have them as they were:",
         counted(journal.left_out.len(), "object"),
-        survivor.other_region(),
-        survivor.region
+        new_primary.other_region(),
+        new_primary.region
     ));
     for subject in journal.left_out.iter().take(MAX_LEFT_OUT_LINES) {
         output::print(&render::escape(&format!("  - {subject}")));
@@ -380,8 +385,8 @@ fn print_left_out(survivor: &SurvivingRegion, journal: &FailoverJournal) {
 }
 
 /// Says what a freeze has revoked, and what was granted again.
-fn print_frozen(survivor: &SurvivingRegion, journal: &FailoverJournal) {
-    let (region, other) = (&survivor.region, survivor.other_region());
+fn print_frozen(new_primary: &NewPrimaryRegion, journal: &FailoverJournal) {
+    let (region, other) = (&new_primary.region, new_primary.other_region());
     if journal.frozen > 0 {
         output::print(&format!(
             "{} to write {} revoked in {other} until it is the primary again.",
@@ -430,16 +435,16 @@ pub(crate) fn left_frozen_line(journal: &FailoverJournal, region: &str) -> Optio
     ))
 }
 
-fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&FailoverJournal>) {
-    if survivor.is_quiet {
+fn print_end(new_primary: &NewPrimaryRegion, epoch: Epoch, journal: Option<&FailoverJournal>) {
+    if new_primary.is_quiet {
         output::json(&serde_json::json!({ "epoch": epoch, "journal": journal }));
         return;
     }
-    let (region, other) = (&survivor.region, survivor.other_region());
+    let (region, other) = (&new_primary.region, new_primary.other_region());
     let number = epoch.number();
     output::print(&format!("{region} is the primary by epoch {number}."));
     if let Some(journal) = journal {
-        print_left_out(survivor, journal);
+        print_left_out(new_primary, journal);
         output::print(&format!(
             "The default permissions for new tables of {} are as they were in {other}.",
             counted(journal.restored, "database")
@@ -451,15 +456,15 @@ fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&Failover
             );
             output::print(&render::escape(&line));
         }
-        print_frozen(survivor, journal);
+        print_frozen(new_primary, journal);
     }
     output::print(&format!(
         "Tell the users: the lake is in {region}. Databases, tables and permissions have the same names; \
          Athena, Glue, Lake Formation and Redshift Spectrum are used there. Writers write to the locations in \
          {region}:"
     ));
-    for pair in survivor.policy.locations.pairs() {
-        let location = pair.sites.get(survivor.site).without_trailing_slash();
+    for pair in new_primary.policy.locations.pairs() {
+        let location = pair.sites.get(new_primary.site).without_trailing_slash();
         output::print(&render::escape(&format!("  {location}")));
     }
     output::print(&match journal {

@@ -14,7 +14,9 @@ use twinlake_engine::iceberg::{
     ReplicaReport, TableRelocation, TableSummary, check_replica, newest_metadata, relocate_table,
     summarize_table,
 };
-use twinlake_iceberg::{OWN_DIRECTORY, PathMap, Places, TableFinding, bucket_and_key, local_path};
+use twinlake_iceberg::{
+    FileLocations, OWN_DIRECTORY, PathMap, TableFinding, bucket_and_key, local_path,
+};
 
 /// The missing files that are listed; the others are counted.
 const LISTED_FILES: usize = 20;
@@ -67,10 +69,10 @@ pub struct RelocateArgs {
     /// The table: in the primary, or its replica in the standby.
     #[command(flatten)]
     pub table: TableOptions,
-    /// A place of the primary and the place of the standby that holds the same files, as in
+    /// A location of the primary and the location of the standby that holds the same files, as in
     /// s3://lake-use1/sales=s3://lake-aps1/sales; repeatable
     ///
-    /// Pairs must cover every path in the metadata. The longest place that covers a path decides.
+    /// Pairs must cover every path in the metadata. The longest location that covers a path decides.
     #[arg(long = "map", value_name = "PRIMARY=STANDBY", required = true)]
     pub pairs: Vec<String>,
     /// The directory below `_twinlake` [default: the table's UUID]
@@ -90,9 +92,9 @@ pub struct CheckArgs {
     /// The table.
     #[command(flatten)]
     pub table: TableOptions,
-    /// Another place that files of the table may lie in; repeatable [default: only the bucket of the
+    /// Another location that files of the table may lie in; repeatable [default: only the bucket of the
     /// metadata.json, or for a local table its directory]
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, value_name = "LOCATION")]
     pub also: Vec<String>,
 }
 
@@ -162,7 +164,7 @@ impl TableOptions {
     }
 }
 
-/// The two places of a pair. A place may contain `=`, as the directory of a partition does.
+/// The two locations of a pair. A location may contain `=`, as the directory of a partition does.
 fn split_pair(text: &str) -> Result<(&str, &str), CliError> {
     let starts = ["=s3://", "=s3a://", "=s3n://", "=file:", "=/"];
     let at = starts.iter().filter_map(|start| text.find(start)).min();
@@ -199,7 +201,7 @@ async fn relocate(
         true => RelocationSource::Original,
         false => RelocationSource::Replica,
     };
-    // The place that is read; the paths in the metadata are those of the primary in any case.
+    // The location that is read; the paths in the metadata are those of the primary in any case.
     let table = &args.table.table;
     let read_at = match source {
         RelocationSource::Replica => map.map(table).unwrap_or_else(|| table.clone()),
@@ -343,9 +345,9 @@ async fn check(args: &CheckArgs, progress: &TerminalProgress) -> Result<CommandO
     let files = args.table.files().await;
     let metadata_path = args.table.metadata_path(&files, &args.table.table).await?;
     let home = home_of(&metadata_path);
-    let places = Places::new(args.also.iter().map(String::as_str).chain([home.as_str()]));
-    let places = places.map_err(|error| CliError::Usage(error.to_string()))?;
-    let report = match check_replica(&files, &metadata_path, &places, progress).await {
+    let locations = FileLocations::new(args.also.iter().map(String::as_str).chain([home.as_str()]));
+    let locations = locations.map_err(|error| CliError::Usage(error.to_string()))?;
+    let report = match check_replica(&files, &metadata_path, &locations, progress).await {
         Ok(report) => report,
         // A metadata.json that no engine reads is a fault of the copy.
         Err(IcebergError::Refused(finding)) => ReplicaReport {
@@ -452,7 +454,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_is_split_before_the_second_place() {
+    fn a_pair_is_split_before_the_second_location() {
         let split = |text| split_pair(text).map_err(|e| e.to_string());
         assert_eq!(split("s3://a=s3://b"), Ok(("s3://a", "s3://b")));
         assert_eq!(

@@ -16,10 +16,10 @@ use twinlake_engine::ports::DeadLetterQueues;
 /// Arguments of `twinlake redrive`.
 #[derive(Debug, Clone, Args)]
 pub struct RedriveArgs {
-    /// Queues, as the alert names them: Catalog, Permission, Replication, Operations, LakeAccess,
+    /// Queues, as the alert names them: Catalog, Permission, Replication, Operations, OwnAccess,
     /// Resync, Forward [default: all]
     ///
-    /// LakeAccess has the databases that were created in the primary, on which Twinlake's own roles get
+    /// OwnAccess has the databases that were created in the primary, on which Twinlake's own roles get
     /// their grants. Forward has the events that did not reach the other Region.
     #[arg(value_name = "QUEUE")]
     pub queues: Vec<String>,
@@ -42,7 +42,7 @@ const QUEUES: [&str; 7] = [
     "Permission",
     "Replication",
     "Operations",
-    "LakeAccess",
+    "OwnAccess",
     "Resync",
 ];
 

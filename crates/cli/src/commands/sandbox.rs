@@ -28,7 +28,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "ARN")]
     pub twinlake_role: Option<String>,
     /// A role that gets DESCRIBE and SELECT on all tables of each new database of the first Region,
-    /// as the lake-access function of a deployed primary grants them
+    /// as the own-access function of a deployed primary grants them
     #[arg(long, value_name = "ARN")]
     pub reader_role: Option<String>,
     /// What AWS answered to `make live` (live-answers.json): the sandbox then behaves so

@@ -11,7 +11,7 @@ use twinlake_engine::failover::{FENCE_WAIT, has_frozen_grants};
 use twinlake_engine::region_authority::NotReady;
 
 /// The policy, the site and the ledger of the surviving Region.
-pub(super) struct SurvivingRegion {
+pub(super) struct NewPrimaryRegion {
     pub(super) region: String,
     pub(super) policy: Policy,
     pub(super) site: SiteId,
@@ -22,7 +22,7 @@ pub(super) struct SurvivingRegion {
     pub(super) fence_wait: Duration,
 }
 
-impl SurvivingRegion {
+impl NewPrimaryRegion {
     pub(super) async fn open(
         ledger_table: &str,
         region: &str,

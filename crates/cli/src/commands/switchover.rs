@@ -2,7 +2,7 @@
 //! loss, and the former primary the standby.
 
 use super::failover::{cli_error, print_left, switch};
-use super::surviving_region::SurvivingRegion;
+use super::surviving_region::NewPrimaryRegion;
 use super::switch_options::SwitchOptions;
 use super::takeover_wake::wake_tools;
 use crate::common_options::Common;
@@ -26,7 +26,7 @@ use twinlake_engine::failover::{
 };
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
-use twinlake_engine::{Context, FencedRegion, Ledger as _};
+use twinlake_engine::{Context, GuardedRegion, Ledger as _};
 
 /// Arguments of `twinlake switchover` and `twinlake failback`.
 #[derive(Debug, Clone, Args)]
@@ -46,7 +46,7 @@ pub struct SwitchoverArgs {
 type Env = CommandEnvironment;
 
 /// The primary, written to under a lease on being the primary.
-type FormerWrites = FencedRegion<AwsRegion, DynamoLedger, SystemClock>;
+type FormerWrites = GuardedRegion<AwsRegion, DynamoLedger, SystemClock>;
 
 /// Why the command needs a deployment.
 const NEEDS_LEDGERS: &str = "it switches the Regions of a deployment; add --region REGION, the Region that becomes \
@@ -107,10 +107,10 @@ struct SwitchedRoles<'a> {
 }
 
 impl<'a> SwitchedRoles<'a> {
-    fn new(connection: &'a Connection, survivor: &SurvivingRegion) -> Self {
+    fn new(connection: &'a Connection, new_primary: &NewPrimaryRegion) -> Self {
         let (primary, standby) = connection.regions();
         let held = connection.epoch;
-        match held.primary() == survivor.site {
+        match held.primary() == new_primary.site {
             true => Self {
                 next: primary,
                 former: standby,
@@ -136,16 +136,16 @@ pub(crate) async fn run(
         return Err(CliError::Usage(NEEDS_LEDGERS.to_owned()));
     };
     let options = &args.switch;
-    let survivor = SurvivingRegion::open(&ledgers.ledger_table, region, options).await?;
-    let former = survivor.other_region();
+    let new_primary = NewPrimaryRegion::open(&ledgers.ledger_table, region, options).await?;
+    let former = new_primary.other_region();
     let stores = Stores::open(&ledgers.ledger_table, region, former).await;
-    let former_writes = former_writes(&survivor, &stores).await?;
+    let former_writes = former_writes(&new_primary, &stores).await?;
     if options.undo {
-        return undo(&survivor, &stores, &former_writes).await;
+        return undo(&new_primary, &stores, &former_writes).await;
     }
-    let connection = connect(common, &survivor).await?;
-    let readings = readings(args.writers_stopped, &survivor, &stores).await?;
-    let roles = SwitchedRoles::new(&connection, &survivor);
+    let connection = connect(common, &new_primary).await?;
+    let readings = readings(args.writers_stopped, &new_primary, &stores).await?;
+    let roles = SwitchedRoles::new(&connection, &new_primary);
     if !roles.is_written && !options.json {
         match readings.freeze {
             FreezeMode::None => print_writers(&connection, former).await?,
@@ -172,17 +172,17 @@ pub(crate) async fn run(
     };
     let request = options.request(false, Some(readings));
     let question = format!("Make {region} the primary, and {former} the standby?");
-    let outcome = switch(&survivor, &request, &handover, options, &question).await?;
+    let outcome = switch(&new_primary, &request, &handover, options, &question).await?;
     if !options.validate_only {
-        wake_tools(&survivor, Some(common)).await;
+        wake_tools(&new_primary, Some(common)).await;
     }
     Ok(outcome)
 }
 
 /// Connects to both Regions: to write to the standby, until the epoch is written.
-async fn connect(common: &Common, survivor: &SurvivingRegion) -> Result<Connection, CliError> {
-    let held = survivor.ledger.epoch().await?;
-    let connection = match held.primary() == survivor.site {
+async fn connect(common: &Common, new_primary: &NewPrimaryRegion) -> Result<Connection, CliError> {
+    let held = new_primary.ledger.epoch().await?;
+    let connection = match held.primary() == new_primary.site {
         true => Connection::open(common, WithoutLedger::Fails(NEEDS_LEDGERS)).await?,
         false => Connection::open_to_write(common).await?,
     };
@@ -193,60 +193,60 @@ async fn connect(common: &Common, survivor: &SurvivingRegion) -> Result<Connecti
         true => connection.epoch,
         false => held,
     };
-    let primary = &survivor.policy.sites.get(newest.primary()).region;
+    let primary = &new_primary.policy.sites.get(newest.primary()).region;
     Err(CliError::Usage(format!(
         "{} holds epoch {}, and the deployment epoch {}: a Region is fenced; run `twinlake divergence --region \
          {primary}` first",
-        survivor.region,
-        survivor.epoch_text(held),
-        survivor.epoch_text(connection.epoch),
+        new_primary.region,
+        new_primary.epoch_text(held),
+        new_primary.epoch_text(connection.epoch),
     )))
 }
 
 /// The primary, to revoke grants there and to grant them again.
 async fn former_writes(
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     stores: &Stores,
 ) -> Result<FormerWrites, CliError> {
-    let clients = Clients::connect(survivor.other_region()).await;
-    let (former, next) = (&stores.former_ledger, &survivor.ledger);
+    let clients = Clients::connect(new_primary.other_region()).await;
+    let (former, next) = (&stores.former_ledger, &new_primary.ledger);
     let fence = WriteFence::new(former.clone(), Some(next.clone()), SystemClock);
-    let site = survivor.site.other();
+    let site = new_primary.site.other();
     let writer = WriterRole {
         site,
-        epoch: survivor.ledger.epoch().await?,
+        epoch: new_primary.ledger.epoch().await?,
         role: RegionRole::Primary,
     };
     fence.allow(writer, None);
     clients.limits().require_lease(fence.lease().clone());
-    let account = &survivor.policy.sites.get(site).account;
+    let account = &new_primary.policy.sites.get(site).account;
     let region = AwsRegion::new(&clients, account);
-    Ok(FencedRegion::new(region, Some(Arc::new(fence))))
+    Ok(GuardedRegion::new(region, Some(Arc::new(fence))))
 }
 
 /// Undoes what is under way, and grants again what was revoked.
 async fn undo(
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     stores: &Stores,
     former_writes: &FormerWrites,
 ) -> Result<CommandOutcome, CliError> {
     let no_roles = OwnRoles::new(Vec::new());
-    let caller = survivor.caller_if_frozen().await?;
+    let caller = new_primary.caller_if_frozen().await?;
     let frozen = FrozenRegion {
         region: former_writes,
-        next_ledger: &survivor.ledger,
+        next_ledger: &new_primary.ledger,
         former_ledger: &stores.former_ledger,
         terms: FreezeTerms {
-            policy: &survivor.policy,
-            epoch: survivor.ledger.epoch().await?,
+            policy: &new_primary.policy,
+            epoch: new_primary.ledger.epoch().await?,
             own_roles: &no_roles,
         },
         caller: caller.as_ref(),
     };
-    let undone = undo_switchover(survivor.site, &SystemClock, &frozen).await;
+    let undone = undo_switchover(new_primary.site, &SystemClock, &frozen).await;
     let undone = undone.map_err(|error| cli_error(error, AGAIN))?;
     let is_done = undone.refused.is_empty() && undone.left.is_none();
-    if survivor.is_quiet {
+    if new_primary.is_quiet {
         output::json(&serde_json::json!({
             "undone": "switchover", "granted_again": undone.granted, "gone": undone.refused, "not_granted": undone.left,
         }));
@@ -259,7 +259,7 @@ async fn undo(
     output::print(&format!(
         "The switchover is undone. {} that it had revoked in {} {} granted again.",
         render::counted(undone.granted, "grant"),
-        survivor.other_region(),
+        new_primary.other_region(),
         render::one_or_many(undone.granted, "is", "are")
     ));
     for (grant, reason) in &undone.refused {
@@ -274,7 +274,7 @@ async fn undo(
              the same command again.",
             render::counted(count, "grant"),
             render::one_or_many(count, "stays", "stay"),
-            survivor.region
+            new_primary.region
         );
         print_left(&undone.left, &line);
     }
@@ -287,20 +287,20 @@ const AGAIN: &str = "run the same command again: it grants what is not granted y
 /// What the gates look at, beside how far the Region is behind.
 async fn readings(
     writers_stopped: bool,
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     stores: &Stores,
 ) -> Result<SwitchoverReadings, CliError> {
-    let (operation, _) = OperationConfig::load(&survivor.ledger).await?;
+    let (operation, _) = OperationConfig::load(&new_primary.ledger).await?;
     let limits = Channel::EVERY.map(|channel| (channel, operation.lag_alert.of(channel)));
     Ok(SwitchoverReadings {
-        region: survivor.region.clone(),
+        region: new_primary.region.clone(),
         peer_epoch: stores.former_ledger.epoch().await.ok(),
         writers_stopped,
         lag_limits: BTreeMap::from(limits),
         unproven_replication: unproven_replication(
-            survivor.site,
-            &survivor.ledger,
-            &survivor.policy,
+            new_primary.site,
+            &new_primary.ledger,
+            &new_primary.policy,
         )
         .await,
         freeze: operation

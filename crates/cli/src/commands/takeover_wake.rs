@@ -3,7 +3,7 @@
 //! told, and changes nothing about the takeover, nor the exit code.
 
 use super::query::put_standby_to_sleep;
-use super::surviving_region::SurvivingRegion;
+use super::surviving_region::NewPrimaryRegion;
 use crate::common_options::Common;
 use crate::{CliError, output};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,8 @@ use twinlake_engine::write_fence::{WriteFence, WriterRole};
 
 /// Wakes what is to be woken. After a switchover, `common` leads to the former primary, which is put to sleep first: two
 /// crawlers would write two catalogs.
-pub(super) async fn wake_tools(survivor: &SurvivingRegion, common: Option<&Common>) {
-    let said = match woken(survivor, common).await {
+pub(super) async fn wake_tools(new_primary: &NewPrimaryRegion, common: Option<&Common>) {
+    let said = match woken(new_primary, common).await {
         Ok(said) => said,
         Err(error) => vec![format!(
             "Crawlers and triggers: it is not known what is awake: {error}. Run the same command again."
@@ -29,7 +29,7 @@ pub(super) async fn wake_tools(survivor: &SurvivingRegion, common: Option<&Commo
     };
     for line in said {
         let line = render::escape(&line);
-        match survivor.is_quiet {
+        match new_primary.is_quiet {
             true => output::note(&line),
             false => output::print(&line),
         }
@@ -37,22 +37,22 @@ pub(super) async fn wake_tools(survivor: &SurvivingRegion, common: Option<&Commo
 }
 
 async fn woken(
-    survivor: &SurvivingRegion,
+    new_primary: &NewPrimaryRegion,
     common: Option<&Common>,
 ) -> Result<Vec<String>, CliError> {
-    let (operation, _) = OperationConfig::load(&survivor.ledger).await?;
+    let (operation, _) = OperationConfig::load(&new_primary.ledger).await?;
     let wanted: BTreeSet<QueryKind> = operation.takeover.map(|one| one.wake).unwrap_or_default();
-    let record = survivor.ledger.epoch_record().await?;
+    let record = new_primary.ledger.epoch_record().await?;
     let record = record.map(|(record, _)| record.with_later_handover());
     let record = record.unwrap_or_default();
-    if kinds_to_wake(&record, survivor.site, &wanted).is_empty() {
+    if kinds_to_wake(&record, new_primary.site, &wanted).is_empty() {
         return Ok(Vec::new());
     }
     let journal = record.failover.as_ref();
     let is_switchover =
         journal.is_some_and(|journal| journal.operation == SwitchOperation::Switchover);
     if is_switchover {
-        let other = survivor.other_region();
+        let other = new_primary.other_region();
         if journal.is_some_and(|journal| journal.not_handed_over.is_some()) {
             return Ok(vec![format!(
                 "Nothing is woken: {other} is not the standby yet, and its crawlers and triggers may run. Run the same \
@@ -67,21 +67,25 @@ async fn woken(
             )]);
         }
     }
-    let clients = Clients::connect(&survivor.region).await;
-    let fence = Arc::new(WriteFence::new(survivor.ledger.clone(), None, SystemClock));
+    let clients = Clients::connect(&new_primary.region).await;
+    let fence = Arc::new(WriteFence::new(
+        new_primary.ledger.clone(),
+        None,
+        SystemClock,
+    ));
     let writer = WriterRole {
-        site: survivor.site,
+        site: new_primary.site,
         epoch: record.epoch,
         role: RegionRole::Primary,
     };
     fence.allow(writer, None);
     clients.limits().require_lease(fence.lease().clone());
     let tools = FencedWakeTools::new(SleepingTools::new(&clients), fence);
-    let at = (&survivor.ledger, &SystemClock);
+    let at = (&new_primary.ledger, &SystemClock);
     let progress = PrintedWake {
-        is_quiet: survivor.is_quiet,
+        is_quiet: new_primary.is_quiet,
     };
-    let known = wake(&tools, at, survivor.site, &wanted, &progress).await?;
+    let known = wake(&tools, at, new_primary.site, &wanted, &progress).await?;
     Ok(woken_lines(&known))
 }
 

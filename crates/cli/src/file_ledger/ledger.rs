@@ -13,7 +13,7 @@ use twinlake_core::ledger::{
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
 use twinlake_engine::Ledger;
-use twinlake_engine::ports::{ConditionalWrites, DocumentStore, next_kept_version};
+use twinlake_engine::ports::{ConditionalWrites, DocumentStore, next_version_of_permanent_item};
 
 /// Methods that read what a ledger has once.
 macro_rules! kept_in_memory {
@@ -140,7 +140,7 @@ impl Ledger for FileLedger {
                 return Ok(false);
             }
             row.managed_keys.clone_from(keys);
-            row.managed_keys_version = Some(next_kept_version(expected_version));
+            row.managed_keys_version = Some(next_version_of_permanent_item(expected_version));
             rows.insert(row_key(&subject), serde_json::to_string(&row)?.as_str())?;
             Ok(true)
         })

@@ -20,10 +20,10 @@ pub(super) type RowKey<'k> = (u8, &'k str, &'k str);
 pub(super) const ROWS: TableDefinition<'_, RowKey<'static>, &str> = TableDefinition::new("rows");
 pub(super) const ITEMS: TableDefinition<'_, (&str, &str), (u64, &str)> =
     TableDefinition::new("items");
-pub(super) const CONTENTS: TableDefinition<'_, &str, &str> = TableDefinition::new("contents");
+pub(super) const METADATA: TableDefinition<'_, &str, &str> = TableDefinition::new("contents");
 
 pub(super) const FORMAT_KEY: &str = "format";
-pub(super) const REST_KEY: &str = "rest";
+pub(super) const SINGLETONS_KEY: &str = "rest";
 
 pub(super) type StoreResult<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -52,8 +52,8 @@ fn lf_subject_key(lf_subject: LfSubject) -> &'static str {
     }
 }
 
-pub(super) fn parse_rest(contents: &ReadOnlyTable<&str, &str>) -> StoreResult<LedgerFile> {
-    let stored = contents.get(REST_KEY)?.ok_or("it has no contents")?;
+pub(super) fn parse_singletons(contents: &ReadOnlyTable<&str, &str>) -> StoreResult<LedgerFile> {
+    let stored = contents.get(SINGLETONS_KEY)?.ok_or("it has no contents")?;
     Ok(serde_json::from_str(stored.value())?)
 }
 
@@ -134,8 +134,8 @@ impl FileLedger {
         let store = || -> StoreResult<()> {
             let rest = serde_json::to_string(&self.rest.contents())?;
             transaction
-                .open_table(CONTENTS)?
-                .insert(REST_KEY, rest.as_str())?;
+                .open_table(METADATA)?
+                .insert(SINGLETONS_KEY, rest.as_str())?;
             transaction.commit()?;
             Ok(())
         };

@@ -238,8 +238,8 @@ async fn what_a_call_wrote_is_in_the_file_of_a_killed_command() {
     ledger.put_policy("kept").await.unwrap();
     // A transaction that is not complete is not in it.
     let transaction = ledger.writable().unwrap().begin_write().unwrap();
-    let mut contents = transaction.open_table(CONTENTS).unwrap();
-    contents.insert(REST_KEY, "{}").unwrap();
+    let mut contents = transaction.open_table(METADATA).unwrap();
+    contents.insert(SINGLETONS_KEY, "{}").unwrap();
     let killed = beside(&path, ".killed");
     std::fs::copy(&path, &killed).unwrap();
     let reopened = FileLedger::open(&killed).unwrap();
@@ -302,9 +302,11 @@ fn files_that_are_no_ledger_or_of_a_newer_version_are_refused_and_left_as_they_a
     let database = builder().create(&path).unwrap();
     initialize(&database, &LedgerFile::default()).unwrap();
     let transaction = database.begin_write().unwrap();
-    let mut contents = transaction.open_table(CONTENTS).unwrap();
+    let mut contents = transaction.open_table(METADATA).unwrap();
     contents.insert(FORMAT_KEY, "99").unwrap();
-    contents.insert(REST_KEY, "of another layout").unwrap();
+    contents
+        .insert(SINGLETONS_KEY, "of another layout")
+        .unwrap();
     drop(contents);
     transaction.commit().unwrap();
     drop(database);

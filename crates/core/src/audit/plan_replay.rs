@@ -21,7 +21,7 @@ use crate::scope::Subject;
 use crate::snapshot::{Observation, PartitionExtent};
 use crate::step::Step;
 use std::collections::{BTreeMap, BTreeSet};
-use table_content::{names, shows_other_data};
+use table_content::{column_paths, shows_other_data};
 
 /// The state of the standby after the steps that were replayed so far.
 pub(super) struct PlanReplay<'a> {
@@ -108,7 +108,9 @@ impl<'a> PlanReplay<'a> {
                 .standby
                 .tables
                 .iter()
-                .filter_map(|(id, table)| Some((id.clone(), names(&present(Some(table))?.object))))
+                .filter_map(|(id, table)| {
+                    Some((id.clone(), column_paths(&present(Some(table))?.object)))
+                })
                 .collect(),
             current_lf_tags: lf_tags::assigned_lf_tags(inputs.standby),
             primary_lf_tags: lf_tags::assigned_lf_tags(inputs.primary),
@@ -216,7 +218,7 @@ impl<'a> PlanReplay<'a> {
             replay
                 .current_lf_tags
                 .insert(subject.clone(), lf_tags::AssignedLfTags::new());
-            replay.columns.insert(id.clone(), names(table));
+            replay.columns.insert(id.clone(), column_paths(table));
         })
     }
 
@@ -227,8 +229,8 @@ impl<'a> PlanReplay<'a> {
         self.check_table_content(&subject, primary, table)?;
         self.require_managed(&subject)?;
         let current = present(self.inputs.standby.tables.get(id)).map(|current| &current.object);
-        let before = current.map(names).unwrap_or_default();
-        let after = names(table);
+        let before = current.map(column_paths).unwrap_or_default();
+        let after = column_paths(table);
         if before != after {
             self.require_all_columns_visible(id)?;
         }

@@ -178,7 +178,7 @@ impl Attachment {
 pub struct ObservedAttachment {
     /// The attachment.
     pub attachment: Attachment,
-    /// The status of a partition index. Other attachments are always [`IndexStatus::Active`].
+    /// The status of a partition index. Other attachments are always [`IndexStatus::Present`].
     pub index_status: IndexStatus,
 }
 
@@ -186,7 +186,7 @@ pub struct ObservedAttachment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexStatus {
     /// `CREATING` or `ACTIVE`: the index exists, or will.
-    Active,
+    Present,
     /// `DELETING`.
     Deleting,
     /// `FAILED`: the index could not be created.

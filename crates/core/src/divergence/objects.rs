@@ -1,11 +1,11 @@
-//! What differs between the objects of two places that replicate to each other, by the versions that S3 lists
+//! What differs between the objects of two locations that replicate to each other, by the versions that S3 lists
 //! in both.
 //!
-//! A replica has the version id and the time of its source. So a version that both places list was
-//! replicated, whichever wrote it, and one that a single place lists was written there and has not arrived in
+//! A replica has the version id and the time of its source. So a version that both locations list was
+//! replicated, whichever wrote it, and one that a single location lists was written there and has not arrived in
 //! the other. Where something other than S3 copies the objects, or a bucket keeps no versions, a copy is
 //! recognized by its `ETag`: of the current versions, or of versions of which each is the copy of one other.
-//! That a place has an older version with the same content does not mean that a later one has arrived.
+//! That a location has an older version with the same content does not mean that a later one has arrived.
 
 use crate::catalog::digest;
 use crate::name::TableId;
@@ -36,7 +36,7 @@ pub enum ObjectsPurpose {
     /// The report after a failover: versions since the common point.
     #[default]
     Report,
-    /// A planned switch, before its epoch: of every key, readers have to see the same in both places. Of noncurrent
+    /// A planned switch, before its epoch: of every key, readers have to see the same in both locations. Of noncurrent
     /// versions and their delete markers, those since the common point have to be there, too: S3 may still be
     /// replicating them, and lifecycle rules remove none that became noncurrent less than a day ago.
     BeforeEpoch,
@@ -56,7 +56,7 @@ impl ObjectsPurpose {
     }
 }
 
-/// The versions in one place, by key. Keys are relative to the place.
+/// The versions in one location, by key. Keys are relative to the location.
 pub type VersionsByKey = BTreeMap<String, Vec<ListedVersion>>;
 
 /// What is known about a key that the former primary has written since the common point.
@@ -95,7 +95,7 @@ impl fmt::Display for KeyDivergence {
 /// A key that the former primary has written since the common point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DivergentKey {
-    /// The key, relative to the place.
+    /// The key, relative to the location.
     pub key: String,
     /// The table whose location contains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,17 +108,17 @@ pub struct DivergentKey {
     pub has_delete_marker: bool,
 }
 
-/// What differs in a pair of places.
+/// What differs in a pair of locations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaceDivergence {
-    /// The place in the former primary.
+pub struct LocationDivergence {
+    /// The location in the former primary.
     pub former: String,
-    /// The place in the primary.
+    /// The location in the primary.
     pub primary: String,
     /// Objects are compared that were written at this time or later. `None` for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Why the versions in a place are not known, or not all of them.
+    /// Why the versions in a location are not known, or not all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unread: BTreeMap<SiteId, String>,
     /// The number of keys by divergence.
@@ -135,9 +135,9 @@ pub struct PlaceDivergence {
     pub unknown_origin: usize,
 }
 
-/// The versions of both places, and what is known of those that both have.
+/// The versions of both locations, and what is known of those that both have.
 #[derive(Clone, Debug, Default)]
-pub struct PlaceVersions {
+pub struct LocationVersions {
     /// Those in the former primary.
     pub former: VersionsByKey,
     /// Those in the primary.
@@ -155,8 +155,8 @@ pub struct PlaceVersions {
     pub unknown_origin: usize,
 }
 
-impl PlaceVersions {
-    /// The keys and ids of the versions that both places list and that were written since the switch. Of a
+impl LocationVersions {
+    /// The keys and ids of the versions that both locations list and that were written since the switch. Of a
     /// delete marker S3 does not say who wrote it.
     pub fn shared_since_switch(&self) -> impl Iterator<Item = (&str, &str)> {
         let keys = self.primary.iter();
@@ -176,7 +176,7 @@ impl PlaceVersions {
 
     /// The keys and ids of the versions that the former primary alone lists, of keys that the primary has deleted
     /// since by a delete marker of its own. One of them that is a replica there was written in the primary, as far as
-    /// the place shows: S3 does not say of which bucket an object is a replica, and another bucket may replicate to
+    /// the location shows: S3 does not say of which bucket an object is a replica, and another bucket may replicate to
     /// the former primary. So without that marker, it counts as only there.
     pub fn deleted_in_primary(&self) -> impl Iterator<Item = (&str, &str)> {
         self.former.iter().flat_map(move |(key, former)| {
@@ -201,14 +201,14 @@ impl PlaceVersions {
         }
     }
 
-    /// Compares the places. `table_of` names the table whose location contains a key.
+    /// Compares the locations. `table_of` names the table whose location contains a key.
     #[must_use]
     pub fn compare(
         &self,
         (former, primary): (String, String),
         unread: BTreeMap<SiteId, String>,
         table_of: &dyn Fn(&str) -> Option<TableId>,
-    ) -> PlaceDivergence {
+    ) -> LocationDivergence {
         let keys = self.former.iter();
         let divergent: Vec<(DivergentKey, GivenUp)> = keys
             .filter_map(|(key, versions)| self.divergent_key(key, versions, table_of))
@@ -224,7 +224,7 @@ impl PlaceVersions {
         for key in &divergent {
             *counts.entry(key.divergence).or_default() += 1;
         }
-        PlaceDivergence {
+        LocationDivergence {
             former,
             primary,
             since: Some(self.since).filter(|since| {
@@ -326,14 +326,14 @@ type GivenUp = (String, BTreeSet<String>);
 /// The version that S3 gives to objects that are written without versioning.
 const NULL_VERSION: &str = "null";
 
-/// Whether a place lists this version by its id.
+/// Whether a location lists this version by its id.
 fn lists(versions: &[ListedVersion], version: &ListedVersion) -> bool {
     let has_id = version.version_id != NULL_VERSION;
     let mut all = versions.iter();
     has_id && all.any(|other| other.version_id == version.version_id)
 }
 
-/// Whether a place lists a version with the same content.
+/// Whether a location lists a version with the same content.
 fn has_copy(versions: &[ListedVersion], version: &ListedVersion) -> bool {
     versions.iter().any(|other| is_same_content(version, other))
 }
@@ -348,7 +348,7 @@ fn current_object(versions: &[ListedVersion]) -> Option<&ListedVersion> {
     latest.next().filter(|version| !version.is_delete_marker)
 }
 
-/// Whether readers of a key see the same in both places.
+/// Whether readers of a key see the same in both locations.
 fn see_the_same(one: &[ListedVersion], other: &[ListedVersion]) -> bool {
     match (current_object(one), current_object(other)) {
         (None, None) => true,
@@ -359,8 +359,8 @@ fn see_the_same(one: &[ListedVersion], other: &[ListedVersion]) -> bool {
     }
 }
 
-/// Parts the versions of a key in one place into those that the other place has, by their ids or as copies, and
-/// those that it has not. A current version is there if the current one of the other place has its content, or if a
+/// Parts the versions of a key in one location into those that the other location has, by their ids or as copies, and
+/// those that it has not. A current version is there if the current one of the other location has its content, or if a
 /// copy is left for it after each older version had one. Of a noncurrent version any copy will do.
 fn matched<'a>(
     versions: &'a [ListedVersion],
@@ -441,7 +441,7 @@ mod tests {
         primary: &[(&str, ListedVersion)],
         replicas: &[(&str, &str)],
     ) -> Vec<(String, KeyDivergence)> {
-        let versions = PlaceVersions {
+        let versions = LocationVersions {
             former: by_key(former),
             primary: by_key(primary),
             switched_at: Timestamp::from_secs(SWITCH),
@@ -449,10 +449,10 @@ mod tests {
                 .iter()
                 .map(|(key, id)| ((*key).to_owned(), (*id).to_owned()))
                 .collect(),
-            ..PlaceVersions::default()
+            ..LocationVersions::default()
         };
-        let places = ("s3://a/".to_owned(), "s3://b/".to_owned());
-        let compared = versions.compare(places, BTreeMap::new(), &|_| None);
+        let locations = ("s3://a/".to_owned(), "s3://b/".to_owned());
+        let compared = versions.compare(locations, BTreeMap::new(), &|_| None);
         let keys = compared.keys.into_iter();
         keys.map(|key| (key.key, key.divergence)).collect()
     }
@@ -536,11 +536,11 @@ mod tests {
         ];
         let mut former = by_key(&all);
         former.get_mut("k").unwrap().push(object("4", 1300));
-        let versions = PlaceVersions {
+        let versions = LocationVersions {
             former,
             primary: by_key(&all),
             switched_at: Timestamp::from_secs(SWITCH),
-            ..PlaceVersions::default()
+            ..LocationVersions::default()
         };
         let asked: Vec<_> = versions.shared_since_switch().collect();
         assert_eq!(asked, [("k", "2")]);
@@ -553,15 +553,15 @@ mod tests {
             by_key(&versions)
         };
         [ObjectsPurpose::BeforeEpoch, ObjectsPurpose::BeforeHandOver].map(|purpose| {
-            let versions = PlaceVersions {
+            let versions = LocationVersions {
                 former: of_key(former),
                 primary: of_key(primary),
                 purpose,
                 since: Timestamp::from_secs(SWITCH),
-                ..PlaceVersions::default()
+                ..LocationVersions::default()
             };
-            let places = ("s3://a/".to_owned(), "s3://b/".to_owned());
-            let compared = versions.compare(places, BTreeMap::new(), &|_| None);
+            let locations = ("s3://a/".to_owned(), "s3://b/".to_owned());
+            let compared = versions.compare(locations, BTreeMap::new(), &|_| None);
             assert_eq!(compared.since, None);
             compared.keys.first().map(|key| key.divergence)
         })
@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_counts_where_the_other_place_still_shows_an_object() {
+    fn a_deletion_counts_where_the_other_location_still_shows_an_object() {
         let (old, deleted) = (content("1", "A", 10), marker("2", 20));
         let former = [old.clone(), deleted.clone()];
         assert_eq!(planned(&former, &[old]), [ONLY, ONLY]);
@@ -692,10 +692,10 @@ mod tests {
             ("later", marker("7", 1200)),
             ("replicated", marker("5", 1200)),
         ]);
-        let versions = PlaceVersions {
+        let versions = LocationVersions {
             former,
             primary,
-            ..PlaceVersions::default()
+            ..LocationVersions::default()
         };
         let asked: Vec<_> = versions.deleted_in_primary().collect();
         assert_eq!(asked, [("deleted", "1")]);
@@ -708,12 +708,12 @@ mod tests {
             let mut former: VersionsByKey =
                 keys.map(|(key, version)| (key, vec![version])).collect();
             former.insert("z".to_owned(), vec![object(last, 1100)]);
-            let versions = PlaceVersions {
+            let versions = LocationVersions {
                 former,
-                ..PlaceVersions::default()
+                ..LocationVersions::default()
             };
-            let places = ("s3://a/".to_owned(), "s3://b/".to_owned());
-            versions.compare(places, BTreeMap::new(), &|_| None)
+            let locations = ("s3://a/".to_owned(), "s3://b/".to_owned());
+            versions.compare(locations, BTreeMap::new(), &|_| None)
         };
         let (one, other) = (many("1"), many("2"));
         assert_eq!(one.counts[&KeyDivergence::OnlyInFormer], 5001);

@@ -98,7 +98,7 @@ fn report(results: Vec<DrillResult>, previous: Option<String>) -> DrillReport {
             tables_with_pending_objects: 0,
             unread: Vec::new(),
         },
-        without_queries: None,
+        no_queries_reason: None,
         results,
         milliseconds: BTreeMap::new(),
         wait_seconds: 120,

@@ -13,7 +13,7 @@ use crate::step::Step;
 /// access to it.
 pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
     for (database, grant, grantable) in std::mem::take(&mut builder.all_tables_grants) {
-        match extra_table(builder, &database) {
+        match obstacle_to_all_tables_grant(builder, &database) {
             None => builder.steps.push(Step::Grant { grant, grantable }),
             Some(reason) => {
                 let subject = Subject::Database(database);
@@ -39,7 +39,10 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
 }
 
 /// Returns the reason why a grant on all tables of the database waits, if it has to.
-pub(super) fn extra_table(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+pub(super) fn obstacle_to_all_tables_grant(
+    builder: &mut PlanBuilder<'_>,
+    database: &crate::Name,
+) -> Option<String> {
     if let Some(reason) = extra_access::extra_database_grant(builder, database) {
         return Some(reason);
     }
@@ -63,12 +66,15 @@ pub(super) fn extra_table(builder: &mut PlanBuilder<'_>, database: &crate::Name)
         .find(|name| !in_primary.is_some_and(|names| names.contains(*name)) && !is_deleted(name));
     let extra =
         extra.map(|name| format!("the standby has the table {name}, which the primary lacks"));
-    extra.or_else(|| extra_column(builder, database))
+    extra.or_else(|| obstacle_of_extra_column(builder, database))
 }
 
 /// Returns the reason if a table of the standby keeps a column that the primary dropped, or if that is
 /// not known.
-fn extra_column(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+fn obstacle_of_extra_column(
+    builder: &mut PlanBuilder<'_>,
+    database: &crate::Name,
+) -> Option<String> {
     let names = builder.inputs.standby.table_names.get(database)?;
     let planned = PlannedTables::of(builder);
     let mut unread = 0;
@@ -95,7 +101,10 @@ fn extra_column(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option
 /// Returns the reason why no table may be created or get columns in the database, if the standby
 /// has a grant on all of its tables that the primary lacks: the grant would apply to them. If the
 /// grants of the database itself are in scope, this plan revokes the grant first.
-pub(super) fn extra_grant(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+pub(super) fn obstacle_of_extra_grant(
+    builder: &PlanBuilder<'_>,
+    database: &crate::Name,
+) -> Option<String> {
     let inputs = builder.inputs;
     let in_standby = match inputs.standby.all_tables_grants.get(database)? {
         Observation::Present(in_standby) => in_standby,

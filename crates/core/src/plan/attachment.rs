@@ -239,7 +239,7 @@ fn removals(
         // The standby may have an attachment whose creation failed in the primary.
         let in_primary = wanted.get(*key).map(|observed| observed.index_status);
         let is_missing = matches!(in_primary, None | Some(IndexStatus::Deleting));
-        observed.index_status == IndexStatus::Active && is_missing
+        observed.index_status == IndexStatus::Present && is_missing
     });
     let extra: Vec<&AttachmentKey> = extra.map(|(key, _)| key).collect();
     if let (Some(first), true, false) = (
@@ -276,7 +276,7 @@ fn removals(
 }
 
 fn is_ready(observed: &ObservedAttachment) -> bool {
-    observed.index_status == IndexStatus::Active
+    observed.index_status == IndexStatus::Present
 }
 
 fn put(
@@ -289,7 +289,7 @@ fn put(
         subject: subject.clone(),
         attachment: attachment.clone(),
         // An index that is being deleted is created anew.
-        replaces: existing.is_some_and(|existing| existing.index_status == IndexStatus::Active),
+        replaces: existing.is_some_and(|existing| existing.index_status == IndexStatus::Present),
         before_object_changes: false,
     };
     let Some(existing) = existing else {
@@ -299,16 +299,16 @@ fn put(
     let same =
         existing.attachment == *attachment || digest(&existing.attachment) == digest(attachment);
     match (existing.index_status, attachment) {
-        (IndexStatus::Active, _) if same => None,
+        (IndexStatus::Present, _) if same => None,
         // A failed attachment is reported and not tried again.
         (IndexStatus::Failed, _) => None,
         // An index cannot be updated: it is removed, and created in the next round.
-        (IndexStatus::Active, Attachment::Index(_)) => Some(Step::RemoveAttachment {
+        (IndexStatus::Present, Attachment::Index(_)) => Some(Step::RemoveAttachment {
             subject: subject.clone(),
             key: key.clone(),
         }),
         (
-            IndexStatus::Active,
+            IndexStatus::Present,
             Attachment::Statistics(_)
             | Attachment::GlueTag { .. }
             | Attachment::DataCellsFilter(_)

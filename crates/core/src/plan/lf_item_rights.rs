@@ -123,7 +123,7 @@ fn extra_value(builder: &mut PlanBuilder<'_>, tag: &str) -> Option<Obstacle> {
         [inputs.primary, inputs.standby].map(|snapshot| items(snapshot, LfSubject::LfTags));
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
         builder.ask(Subject::LakeFormation(LfSubject::LfTags), Facet::Items);
-        return Some(Obstacle::for_read("the LF-Tags were not read"));
+        return Some(Obstacle::until_read("the LF-Tags were not read"));
     };
     let of_tag =
         |item: &&AttachmentKey| matches!(item, AttachmentKey::LfTagValue { key, .. } if key == tag);
@@ -139,7 +139,7 @@ fn extra_value(builder: &mut PlanBuilder<'_>, tag: &str) -> Option<Obstacle> {
     let reason = format!("the standby has the {first}, which the primary lacks");
     match foreign {
         Some(_) => Some(Obstacle::unmanaged(reason)),
-        None => Some(Obstacle::for_read(reason)),
+        None => Some(Obstacle::until_read(reason)),
     }
 }
 
@@ -158,7 +158,7 @@ fn other_expression(builder: &mut PlanBuilder<'_>, name: &str) -> Option<Obstacl
         let reason = format!("the standby's {key} differs from the primary's");
         return Some(Obstacle::unmanaged(reason));
     }
-    Some(Obstacle::for_read(format!(
+    Some(Obstacle::until_read(format!(
         "the {key} does not equal the primary's yet"
     )))
 }

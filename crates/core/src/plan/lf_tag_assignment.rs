@@ -80,7 +80,7 @@ fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
     });
     let obstacle = match deferred.is_final {
         true => Obstacle::unmanaged(deferred.reason),
-        false => Obstacle::for_read(deferred.reason),
+        false => Obstacle::until_read(deferred.reason),
     };
     if !deferred.is_final {
         builder.waiting_subjects.insert(deferred.subject.clone());
@@ -252,7 +252,7 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
                 format!("it would give access to {subject} that it does not give in the primary");
             let obstacle = match timeline.is_known {
                 true => Obstacle::unmanaged(reason),
-                false => Obstacle::for_read(reason),
+                false => Obstacle::until_read(reason),
             };
             return Some(LeftOut::Grant(grant.clone(), obstacle));
         }

@@ -162,7 +162,7 @@ fn opens_more_than_primary(
         // What was found is forgotten after each change; it is searched with the grants.
         let permissions = Subject::LakeFormation(LfSubject::Permissions);
         builder.ask(permissions, Facet::Grants);
-        return Some(Obstacle::for_read(
+        return Some(Obstacle::until_read(
             "the resources that it applies to were not read",
         ));
     };
@@ -173,7 +173,7 @@ fn opens_more_than_primary(
     let Some(expression) = expression else {
         let expressions = Subject::LakeFormation(LfSubject::LfTagExpressions);
         builder.ask(expressions, Facet::Items);
-        return Some(Obstacle::for_read("its LF-Tag expression was not read"));
+        return Some(Obstacle::until_read("its LF-Tag expression was not read"));
     };
     let before = match policy {
         LfTagPolicy::NamedExpression(name) if is_held(builder, grant) => {
@@ -198,7 +198,7 @@ fn opens_more_than_primary(
         }
     }
     let were = one_or_many(unread, "was", "were");
-    (unread > 0).then(|| Obstacle::for_read(format!("{unread} of its tables {were} not read")))
+    (unread > 0).then(|| Obstacle::until_read(format!("{unread} of its tables {were} not read")))
 }
 
 /// Returns the outcome of the subject if a named LF-Tag expression of the standby does not equal the
@@ -225,7 +225,7 @@ fn expression_obstacle(builder: &PlanBuilder<'_>, name: &str) -> Option<Obstacle
         });
     }
     let differs = in_primary != in_standby && !builder.puts_expression(name);
-    differs.then(|| Obstacle::for_read("its LF-Tag expression does not equal the primary's yet"))
+    differs.then(|| Obstacle::until_read("its LF-Tag expression does not equal the primary's yet"))
 }
 
 /// What an LF-Tag expression matches in the standby and not in the primary.
@@ -310,7 +310,7 @@ fn extra_resource(
     );
     match is_final {
         true => Extra::Found(Obstacle::unmanaged(reason)),
-        false => Extra::Found(Obstacle::for_read(reason)),
+        false => Extra::Found(Obstacle::until_read(reason)),
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Obstacle {
 
 impl Obstacle {
     /// A later read may show that the step is safe.
-    pub(super) fn for_read(reason: impl Into<String>) -> Self {
+    pub(super) fn until_read(reason: impl Into<String>) -> Self {
         Self {
             state: SubjectState::OutOfSync,
             kind: FindingKind::Unreadable,

@@ -31,8 +31,8 @@ pub(super) fn hold_back_widening_steps(builder: &mut PlanBuilder<'_>) {
     let steps: Vec<Step> = builder.steps.iter().filter(may_wait).cloned().collect();
     for step in steps {
         let wait = match (iam_grant(&step), removed_opt_in(&step)) {
-            (Some(grant), _) => wait_of_grant(builder, grant),
-            (None, Some(opt_in)) => wait_of_removal(builder, &step.subject(), opt_in),
+            (Some(grant), _) => obstacle_to_iam_allowed_grant(builder, grant),
+            (None, Some(opt_in)) => obstacle_to_opt_in_removal(builder, &step.subject(), opt_in),
             (None, None) => None,
         };
         if let Some(wait) = wait {
@@ -81,16 +81,16 @@ fn suspend_iam_grants_for_creation(
     id: &TableId,
 ) -> Option<Obstacle> {
     let grants = iam_grants_on_all_tables(builder, &id.database);
-    let by_policies = iam_policy_grants(builder);
+    let by_policies = iam_allowed_lf_tag_policy_grants(builder);
     if grants.is_empty() && by_policies.is_empty() {
         return None;
     }
     let subject = Subject::Table(id.clone());
     if !builder.read_or_ask(&subject, Facet::OptIns) {
-        return Some(Obstacle::for_read("the opt-ins on it were not read"));
+        return Some(Obstacle::until_read("the opt-ins on it were not read"));
     }
     let Some((in_primary, in_standby)) = listed(builder) else {
-        return Some(Obstacle::for_read("the opt-ins were not listed"));
+        return Some(Obstacle::until_read("the opt-ins were not listed"));
     };
     let decides_before_creation = |opt_in: &&OptIn| {
         let is_on_database = matches!(
@@ -108,9 +108,10 @@ fn suspend_iam_grants_for_creation(
     let opt_in = on_table.find(|opt_in| !decides_before_creation(opt_in))?;
     // No grant is suspended unless all can be.
     for (grant, _) in &grants {
-        let obstacle = match wait_of_grant(builder, grant) {
+        let obstacle = match obstacle_to_iam_allowed_grant(builder, grant) {
             Some(wait) => Some(wait),
-            None => all_tables_grants::extra_table(builder, &id.database).map(Obstacle::for_read),
+            None => all_tables_grants::obstacle_to_all_tables_grant(builder, &id.database)
+                .map(Obstacle::until_read),
         };
         if let Some(wait) = obstacle {
             let (principal, reason) = (&opt_in.principal, wait.reason);
@@ -159,7 +160,7 @@ fn iam_grants_on_all_tables(
 
 /// Returns the grants to `IAM_ALLOWED_PRINCIPALS` by LF-Tag policies in the standby that no step
 /// revokes: they may cover any table.
-fn iam_policy_grants(builder: &PlanBuilder<'_>) -> Vec<(PermissionGrant, bool)> {
+fn iam_allowed_lf_tag_policy_grants(builder: &PlanBuilder<'_>) -> Vec<(PermissionGrant, bool)> {
     let held = lf_tag_policy_grants::policy_grants(builder.inputs.standby);
     let all = held.into_iter().flatten();
     all.filter(|(grant, _)| {
@@ -173,10 +174,13 @@ fn iam_policy_grants(builder: &PlanBuilder<'_>) -> Vec<(PermissionGrant, bool)> 
 
 /// Returns why a grant to `IAM_ALLOWED_PRINCIPALS` has to wait: an opt-in of the primary on what it
 /// covers would be missing.
-fn wait_of_grant(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<Obstacle> {
+fn obstacle_to_iam_allowed_grant(
+    builder: &mut PlanBuilder<'_>,
+    grant: &PermissionGrant,
+) -> Option<Obstacle> {
     let subject = subject_of_grant(grant);
     let obstacle = missing_opt_in(builder, &subject, &|_| true)
-        .map(Obstacle::for_read)
+        .map(Obstacle::until_read)
         .or_else(|| unmapped_opt_in(builder, &subject, None))?;
     let reason = format!("{grant} waits: {}", obstacle.reason);
     Some(Obstacle { reason, ..obstacle })
@@ -185,7 +189,7 @@ fn wait_of_grant(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Opti
 /// Returns why the removal of an opt-in has to wait: another opt-in of the principal that replaces it
 /// in the primary would be missing, or the standby may have a grant to `IAM_ALLOWED_PRINCIPALS` that
 /// the primary lacks.
-fn wait_of_removal(
+fn obstacle_to_opt_in_removal(
     builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     removed: &OptIn,
@@ -193,7 +197,7 @@ fn wait_of_removal(
     let is_of_principal = |opt_in: &OptIn| opt_in.principal == removed.principal;
     if let Some(reason) = missing_opt_in(builder, subject, &is_of_principal) {
         let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
-        return Some(Obstacle::for_read(reason));
+        return Some(Obstacle::until_read(reason));
     }
     if let Some(obstacle) = unmapped_opt_in(builder, subject, Some(&removed.principal)) {
         let reason = format!(
@@ -216,7 +220,7 @@ fn wait_of_removal(
         0 if let Subject::Table(id) = subject => {
             match extra_access::extra_database_grant(builder, &id.database) {
                 Some(reason) => reason,
-                None => extra_iam_policy_grant(builder)?,
+                None => obstacle_of_extra_iam_allowed_grant(builder)?,
             }
         }
         0 => match extra_iam_grant(builder, subject) {
@@ -226,7 +230,7 @@ fn wait_of_removal(
         _ => "the grants beside it were not read".to_owned(),
     };
     let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
-    Some(Obstacle::for_read(reason))
+    Some(Obstacle::until_read(reason))
 }
 
 /// Returns the reason if a grant to `IAM_ALLOWED_PRINCIPALS` covers a table that only the standby has:
@@ -238,8 +242,8 @@ fn extra_table_below_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject)
         return Some("the tables of the database were not listed".to_owned());
     }
     let grants = iam_grants_on_all_tables(builder, &database);
-    if !grants.is_empty() || !iam_policy_grants(builder).is_empty() {
-        return all_tables_grants::extra_table(builder, &database);
+    if !grants.is_empty() || !iam_allowed_lf_tag_policy_grants(builder).is_empty() {
+        return all_tables_grants::obstacle_to_all_tables_grant(builder, &database);
     }
     let inputs = builder.inputs;
     let in_standby = inputs.standby.table_names.get(&database)?;
@@ -266,12 +270,12 @@ fn extra_table_below_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject)
 
 /// Returns the reason if the standby has a grant to `IAM_ALLOWED_PRINCIPALS` by an LF-Tag policy that
 /// the primary lacks and no step revokes.
-fn extra_iam_policy_grant(builder: &PlanBuilder<'_>) -> Option<String> {
+fn obstacle_of_extra_iam_allowed_grant(builder: &PlanBuilder<'_>) -> Option<String> {
     let in_primary = lf_tag_policy_grants::policy_grants(builder.inputs.primary);
     let is_extra = |grant: &PermissionGrant| {
         !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
     };
-    let held = iam_policy_grants(builder);
+    let held = iam_allowed_lf_tag_policy_grants(builder);
     let (extra, _) = held.into_iter().find(|(grant, _)| is_extra(grant))?;
     Some(format!("it waits until {extra} is revoked in the standby"))
 }

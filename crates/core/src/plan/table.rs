@@ -313,7 +313,8 @@ fn write(
     }
     let change = step.as_ref().map(|step| change_by(step, existing));
     let reveals = change.is_some_and(|change| change.reveals);
-    let extra_grant = reveals.then(|| all_tables_grants::extra_grant(builder, &id.database));
+    let extra_grant =
+        reveals.then(|| all_tables_grants::obstacle_of_extra_grant(builder, &id.database));
     let may_miss_columns = change.is_some_and(|change| change.adds || change.drops)
         && !column_visibility::are_all_columns_visible(builder.inputs, id);
     let reason = match may_miss_columns {

@@ -395,7 +395,7 @@ impl Auditor<'_> {
         }
     }
 
-    /// What is written equals the primary's but for names of places, keys, functions, roles and catalogs, and
+    /// What is written equals the primary's but for names of locations, keys, functions, roles and catalogs, and
     /// names nothing of the primary.
     fn check_content(&self, primary: &ObjectKey, object: &QueryObject) -> Check {
         let Some(original) = self.inputs.primary.present(primary) else {
@@ -413,7 +413,7 @@ impl Auditor<'_> {
         if masked(&original.comparable()) != masked(&object.comparable()) {
             return refuse(
                 AuditRule::Altered,
-                "it differs from the primary's in more than places, keys, functions, roles and catalogs",
+                "it differs from the primary's in more than locations, keys, functions, roles and catalogs",
             );
         }
         self.check_external_schema(primary, object)?;

@@ -81,10 +81,10 @@ fn unsupported_crawler(object: &QueryObject, policy: &Policy) -> Vec<String> {
             let connection = entry.get("ConnectionName").and_then(Value::as_str);
             let connection = connection.map(|name| format!("the connection {name}"));
             if let Some(reason) = reason.or(connection) {
-                let place = text_of(entry, "Path").map(|path| format!(" ({path})"));
+                let location = text_of(entry, "Path").map(|path| format!(" ({path})"));
                 reasons.push(format!(
                     "it crawls {reason}{}, which is not replicated",
-                    place.unwrap_or_default()
+                    location.unwrap_or_default()
                 ));
             }
         }

@@ -26,7 +26,7 @@ pub struct MappedObject {
     pub notes: Vec<String>,
 }
 
-/// Maps an object of the primary: places, keys, functions, roles and catalogs by the policy.
+/// Maps an object of the primary: locations, keys, functions, roles and catalogs by the policy.
 #[must_use]
 pub fn map_to_standby(
     object: &QueryObject,
@@ -110,8 +110,8 @@ impl Mapper<'_> {
         match field_use {
             FieldUse::Copied => self.copied(path, text),
             FieldUse::Fixed | FieldUse::Reported | FieldUse::Asleep => text.to_owned(),
-            FieldUse::Place => self.place(path, text),
-            FieldUse::DataPlace => self.data_place(path, text),
+            FieldUse::ResultLocation => self.location(path, text),
+            FieldUse::DataLocation => self.data_location(path, text),
             FieldUse::RoleName => self.role_name(text),
             FieldUse::KmsKey => self.kms_key(path, text),
             FieldUse::FunctionArn => self.function(path, text),
@@ -135,11 +135,13 @@ impl Mapper<'_> {
     fn copied(&mut self, path: &str, text: &str) -> String {
         let region = &self.policy.primary(self.epoch).region;
         let lower = text.to_lowercase();
-        let names_place = ["s3://", "s3a://", "s3n://", ":s3:::"];
-        let names_place = names_place.iter().any(|place| lower.contains(place));
-        if names_place && path != "Description" && path != "Name" {
+        let names_location = ["s3://", "s3a://", "s3n://", ":s3:::"];
+        let names_location = names_location
+            .iter()
+            .any(|location| lower.contains(location));
+        if names_location && path != "Description" && path != "Name" {
             self.holds.push(format!(
-                "{path} names a place in S3, and Twinlake does not map this field"
+                "{path} names a location in S3, and Twinlake does not map this field"
             ));
         }
         if Arn::parse(text).is_some_and(|arn| arn.region == region) {
@@ -150,8 +152,8 @@ impl Mapper<'_> {
         text.to_owned()
     }
 
-    fn place(&mut self, path: &str, text: &str) -> String {
-        match self.map_place(text) {
+    fn location(&mut self, path: &str, text: &str) -> String {
+        match self.map_location(text) {
             Ok(mapped) => mapped,
             Err(reason) => {
                 self.holds.push(format!("{path}: {text}: {reason}"));
@@ -160,8 +162,8 @@ impl Mapper<'_> {
         }
     }
 
-    /// Maps a place by the result locations, then by the data locations.
-    fn map_place(&self, text: &str) -> Result<String, String> {
+    /// Maps a location by the result locations, then by the data locations.
+    fn map_location(&self, text: &str) -> Result<String, String> {
         let from = self.primary();
         let maps: [&LocationMap; 2] = [&self.query.result_locations, &self.policy.locations];
         for map in maps {
@@ -176,8 +178,8 @@ impl Mapper<'_> {
         Err("no [[query.result-location]] and no [[location]] pair holds it".to_owned())
     }
 
-    /// Maps a place of data. An unmapped one stays if the policy keeps such.
-    fn data_place(&mut self, path: &str, text: &str) -> String {
+    /// Maps a location of data. An unmapped one stays if the policy keeps such.
+    fn data_location(&mut self, path: &str, text: &str) -> String {
         let keeps = self.policy.unmapped_location == UnmappedLocation::Keep;
         match self.policy.locations.counterpart_from(self.primary(), text) {
             Ok(Mapped::To(mapped)) => return mapped,
@@ -277,15 +279,16 @@ impl Mapper<'_> {
         let region = &self.policy.primary(self.epoch).region;
         let keeps = self.policy.unmapped_location == UnmappedLocation::Keep;
         let kept = std::cell::RefCell::new(Vec::new());
-        let result = rewrite_locations(text, region, |location| match self.map_place(location) {
-            Err(_) if keeps && Location::parse(location).is_ok() => {
-                kept.borrow_mut().push(format!(
-                    "it names {location}, which no pair holds and the policy keeps"
-                ));
-                Ok(location.to_owned())
-            }
-            mapped => mapped,
-        });
+        let result =
+            rewrite_locations(text, region, |location| match self.map_location(location) {
+                Err(_) if keeps && Location::parse(location).is_ok() => {
+                    kept.borrow_mut().push(format!(
+                        "it names {location}, which no pair holds and the policy keeps"
+                    ));
+                    Ok(location.to_owned())
+                }
+                mapped => mapped,
+            });
         self.holds.extend(result.problems);
         self.notes.extend(result.notes);
         self.notes.extend(kept.into_inner());

@@ -182,7 +182,7 @@ impl QueryObject {
     }
 
     /// The object as the call that creates it makes it. `CreateWorkGroup` has no state, and enables: so a
-    /// workgroup that has to be disabled is made without a place for results, with settings that override those
+    /// workgroup that has to be disabled is made without a location for results, with settings that override those
     /// of a query, and with the lowest limit of scanned data. The call that disables it sets what it should have.
     /// An external schema is made without its grants and its owner: it gets them once it is recorded as Twinlake's.
     #[must_use]

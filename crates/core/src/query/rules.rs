@@ -88,12 +88,12 @@ impl fmt::Display for QueryKind {
 /// The use of a field that is not simply copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldUse {
-    /// Copied. What looks like a place, or an ARN of the primary's Region, holds the object back.
+    /// Copied. What looks like a location, or an ARN of the primary's Region, holds the object back.
     Copied,
-    /// A place in S3, mapped by `[[query.result-location]]`, then by `[[location]]`.
-    Place,
-    /// A place of data in S3, mapped by `[[location]]`; an unmapped one as the policy says.
-    DataPlace,
+    /// A location in S3, mapped by `[[query.result-location]]`, then by `[[location]]`.
+    ResultLocation,
+    /// A location of data in S3, mapped by `[[location]]`; an unmapped one as the policy says.
+    DataLocation,
     /// The name of an IAM role with its path: mapped by a `[[principal]]` pair of role ARNs, else copied.
     RoleName,
     /// What makes the object run by itself. The standby's never has it from Twinlake: the ledger keeps it.
@@ -150,13 +150,16 @@ pub struct KindRules {
 }
 
 use FieldUse::{
-    Asleep, CatalogId, CatalogRegion, DataPlace, Fixed, FixedRoles, FunctionArn, KmsKey, Place,
-    QueryText, Reported, Role, RoleName, Roles,
+    Asleep, CatalogId, CatalogRegion, DataLocation, Fixed, FixedRoles, FunctionArn, KmsKey,
+    QueryText, Reported, ResultLocation, Role, RoleName, Roles,
 };
 
 const WORK_GROUP: KindRules = KindRules {
     fields: &[
-        ("Configuration.ResultConfiguration.OutputLocation", Place),
+        (
+            "Configuration.ResultConfiguration.OutputLocation",
+            ResultLocation,
+        ),
         (
             "Configuration.ResultConfiguration.EncryptionConfiguration.KmsKey",
             KmsKey,
@@ -167,7 +170,7 @@ const WORK_GROUP: KindRules = KindRules {
         ),
         (
             "Configuration.MonitoringConfiguration.S3LoggingConfiguration.LogLocation",
-            Place,
+            ResultLocation,
         ),
         (
             "Configuration.MonitoringConfiguration.S3LoggingConfiguration.KmsKey",
@@ -243,10 +246,10 @@ const CLASSIFIER: KindRules = KindRules {
 const CRAWLER: KindRules = KindRules {
     fields: &[
         ("Role", RoleName),
-        ("Targets.S3Targets.Path", DataPlace),
-        ("Targets.DeltaTargets.DeltaTables", DataPlace),
-        ("Targets.IcebergTargets.Paths", DataPlace),
-        ("Targets.HudiTargets.Paths", DataPlace),
+        ("Targets.S3Targets.Path", DataLocation),
+        ("Targets.DeltaTargets.DeltaTables", DataLocation),
+        ("Targets.IcebergTargets.Paths", DataLocation),
+        ("Targets.HudiTargets.Paths", DataLocation),
         ("LakeFormationConfiguration.AccountId", CatalogId),
         ("CatalogId", CatalogId),
         ("Schedule", Asleep),

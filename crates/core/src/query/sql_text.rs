@@ -1,4 +1,4 @@
-//! The places in S3 in the text of a query: which of them are literals of a clause that holds a location.
+//! The locations in S3 in the text of a query: which of them are literals of a clause that holds a location.
 //!
 //! Only these are mapped. Any other mention, such as a comparison of `"$path"`, may be data, so its line is
 //! reported instead. Comments are left as they are.
@@ -31,11 +31,11 @@ const LISTS: [&str; 2] = ["with", "tblproperties"];
 const PROPERTIES: [&str; 2] = ["external_location", "location"];
 /// Quoted words that hold a location in such a list: `'storage.location.template' = '...'`.
 const QUOTED_PROPERTIES: [&str; 1] = ["storage.location.template"];
-/// How a place in S3 is written.
-const PLACES: [&str; 4] = ["s3://", "s3a://", "s3n://", ":s3:::"];
+/// How a location in S3 is written.
+const LOCATION_STARTS: [&str; 4] = ["s3://", "s3a://", "s3n://", ":s3:::"];
 
 /// Maps the locations of known clauses with `map`, which returns `Err` with a reason for a location that it
-/// does not map. Reports what else names a place, or the Region `region`.
+/// does not map. Reports what else names a location, or the Region `region`.
 pub fn rewrite_locations(
     text: &str,
     region: &str,
@@ -50,7 +50,7 @@ pub fn rewrite_locations(
             continue;
         };
         let literal = text.get(range.clone()).unwrap_or_default();
-        if !names_place(literal) || !is_location(&tokens, at, text) {
+        if !names_location(literal) || !is_location(&tokens, at, text) {
             continue;
         }
         handled.push(range.clone());
@@ -72,8 +72,8 @@ pub fn rewrite_locations(
     }
     result.text.push_str(text.get(copied..).unwrap_or_default());
     let rest = mask(text, &handled);
-    for line in lines_with(&rest, &PLACES) {
-        let problem = "names a place in S3 outside a clause that holds a location";
+    for line in lines_with(&rest, &LOCATION_STARTS) {
+        let problem = "names a location in S3 outside a clause that holds a location";
         result.problems.push(format!("line {line} {problem}"));
     }
     for line in lines_with(&rest, &[region]) {
@@ -187,9 +187,11 @@ fn quoted_length(text: &str, mark: char) -> usize {
     inner.len()
 }
 
-fn names_place(text: &str) -> bool {
+fn names_location(text: &str) -> bool {
     let text = text.to_lowercase();
-    PLACES.iter().any(|place| text.contains(place))
+    LOCATION_STARTS
+        .iter()
+        .any(|location| text.contains(location))
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -270,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_elsewhere_is_a_problem_with_its_line_and_comments_are_not() {
+    fn a_location_elsewhere_is_a_problem_with_its_line_and_comments_are_not() {
         let text = "-- from s3://lake-us/raw\nselect *\nfrom t where \"$path\" like 's3://lake-us/x%' /*\ns3://lake-us */";
         let result = rewrite(text);
         assert_eq!(result.text, text);
         assert_eq!(result.problems.len(), 1, "{result:?}");
         assert!(
-            result.problems[0].starts_with("line 3 names a place"),
+            result.problems[0].starts_with("line 3 names a location"),
             "{result:?}"
         );
         let result = rewrite("select 1\nfrom u to 's3://lake-us/x'");
@@ -307,7 +309,7 @@ mod tests {
             let result = rewrite(&text);
             assert_eq!(result.text, text);
             let line = text.matches('\n').count() + 1;
-            let wanted = format!("line {line} names a place");
+            let wanted = format!("line {line} names a location");
             assert_eq!(result.problems.len(), 1, "{text}");
             assert!(result.problems[0].starts_with(&wanted), "{result:?}");
         }

@@ -35,7 +35,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
             is_explained |= add_unread(checked, region, trail);
         }
         if !is_explained {
-            explain(checked, region, trails, writes);
+            add_missing_events(checked, region, trails, writes);
         }
     }
 }
@@ -69,7 +69,12 @@ fn add_unread(checked: &mut Checked<'_>, region: &RegionReadings, trail: &Trail)
 }
 
 /// Reports what all trails together lack: writes, or else reads.
-fn explain(checked: &mut Checked<'_>, region: &RegionReadings, trails: &[Trail], writes: bool) {
+fn add_missing_events(
+    checked: &mut Checked<'_>,
+    region: &RegionReadings,
+    trails: &[Trail],
+    writes: bool,
+) {
     let name = region.region.as_str();
     let selects: fn(&Trail) -> bool = if writes {
         selects_reads
@@ -86,7 +91,7 @@ fn explain(checked: &mut Checked<'_>, region: &RegionReadings, trails: &[Trail],
         (Some(trail), _) => (
             trail.arn.as_str(),
             "logging is stopped".to_owned(),
-            start_logging(name, trail),
+            start_logging_remedy(name, trail),
         ),
         (None, Some(trail)) => (
             trail.arn.as_str(),
@@ -94,7 +99,7 @@ fn explain(checked: &mut Checked<'_>, region: &RegionReadings, trails: &[Trail],
                 "the trail records only calls that {}",
                 if writes { "write" } else { "read" }
             ),
-            select_all_events(name, trail),
+            select_all_events_remedy(name, trail),
         ),
         (None, None) => (
             "trails",
@@ -141,9 +146,9 @@ fn home_region<'a>(region: &'a str, trail: &'a Trail) -> &'a str {
     Arn::parse(&trail.arn).map_or(region, |arn| arn.region)
 }
 
-fn start_logging(region: &str, trail: &Trail) -> String {
+fn start_logging_remedy(region: &str, trail: &Trail) -> String {
     if trail.is_of_organization {
-        return ORGANIZATION.to_owned();
+        return ASK_ORGANIZATION.to_owned();
     }
     let region = home_region(region, trail);
     format!(
@@ -152,12 +157,12 @@ fn start_logging(region: &str, trail: &Trail) -> String {
     )
 }
 
-const ORGANIZATION: &str = "Ask for the change in the management account of the organization, or run make \
+const ASK_ORGANIZATION: &str = "Ask for the change in the management account of the organization, or run make \
      deploy-audit.";
 
-fn select_all_events(region: &str, trail: &Trail) -> String {
+fn select_all_events_remedy(region: &str, trail: &Trail) -> String {
     if trail.is_of_organization {
-        return ORGANIZATION.to_owned();
+        return ASK_ORGANIZATION.to_owned();
     }
     let region = home_region(region, trail);
     let arn = &trail.arn;

@@ -5,7 +5,7 @@ use super::{Divergence, DivergenceContext, all_rows};
 use crate::failover::frozen_documents::{copy_to_former, forget};
 use crate::observe::count_paired;
 use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
-use crate::query::hand_over_rows;
+use crate::query::hand_over_query_rows;
 use twinlake_core::failover::{AcceptedDivergence, EpochRecord, FailoverJournal, FailoverStep};
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::render::counted;
@@ -101,11 +101,11 @@ where
             epoch: held.number(),
         });
     }
-    let record = note(regions, digest).await?;
+    let record = record_acceptance(regions, digest).await?;
     copy_documents(regions).await?;
     write_rows(former, &report.former_region, &divergence.rows).await?;
     let ledgers = (regions.primary.ledger, former);
-    hand_over_rows(ledgers, regions.epoch, regions.clock.now()).await?;
+    hand_over_query_rows(ledgers, regions.epoch, regions.clock.now()).await?;
     former
         .put_paired_counts(&count_paired(&divergence.rows))
         .await?;
@@ -120,7 +120,9 @@ where
     let written = former.put_epoch_record(&next, former_version).await;
     if !written.map_err(AcceptError::Unconfirmed)? {
         // Others may have accepted the same report.
-        return Err(AcceptError::Unconfirmed(others(&report.former_region)));
+        return Err(AcceptError::Unconfirmed(conflict_error(
+            &report.former_region,
+        )));
     }
     let finished = finish_accepted(
         regions.primary.ledger,
@@ -130,13 +132,13 @@ where
     finished.await.map_err(AcceptError::Unconfirmed)
 }
 
-fn others(region: &str) -> CallError {
+fn conflict_error(region: &str) -> CallError {
     let message = "others have changed the ledger; run the command again";
     CallError::new(CallErrorKind::Contended, "accept", region, message)
 }
 
 /// Notes in the ledger of the primary what was accepted, before anything is written elsewhere.
-async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+async fn record_acceptance<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     regions: &DivergenceContext<'_, R, L, O, C>,
     digest: &str,
 ) -> Result<EpochRecord, AcceptError> {
@@ -145,7 +147,7 @@ async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     let (record, version) = ledger.epoch_record().await?.unzip();
     let record = record.unwrap_or_default();
     if record.epoch != regions.epoch {
-        return Err(others(region).into());
+        return Err(conflict_error(region).into());
     }
     let next_step = record
         .failover
@@ -166,7 +168,7 @@ async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     };
     match ledger.put_epoch_record(&record, version).await? {
         true => Ok(record),
-        false => Err(others(region).into()),
+        false => Err(conflict_error(region).into()),
     }
 }
 
@@ -213,7 +215,7 @@ async fn finish_accepted<L: Ledger, C: Clock>(
     let record = EpochRecord { accepted, ..record };
     match ledger.put_epoch_record(&record, version).await? {
         true => Ok(()),
-        false => Err(others(region)),
+        false => Err(conflict_error(region)),
     }
 }
 
@@ -268,7 +270,7 @@ async fn write_rows<L: Ledger>(
     }
     match refused.is_empty() {
         true => Ok(()),
-        false => Err(others(region)),
+        false => Err(conflict_error(region)),
     }
 }
 

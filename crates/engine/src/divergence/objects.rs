@@ -1,20 +1,22 @@
-//! The versions of the objects in the places of both Regions: those since the common point, or all of them.
+//! The versions of the objects in the locations of both Regions: those since the common point, or all of them.
 
 use super::DivergenceContext;
 use crate::ports::{Clock, Ledger, ObjectVersions, PageTokens, ReadRegion};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use twinlake_core::canary::is_canary_key;
-use twinlake_core::divergence::{ObjectsPurpose, PlaceDivergence, PlaceVersions, VersionsByKey};
+use twinlake_core::divergence::{
+    LocationDivergence, LocationVersions, ObjectsPurpose, VersionsByKey,
+};
 use twinlake_core::location::{Location, LocationPair};
 use twinlake_core::{TableId, Timestamp};
 
-/// The most pages of a listing of one place: a million versions. A place that has more is said to be
+/// The most pages of a listing of one location: a million versions. A location that has more is said to be
 /// unknown beyond.
 const MAX_PAGES: usize = 1000;
 
-/// The most versions of one place whose origin is asked for.
-const MAX_ORIGINS: usize = 1000;
+/// The most versions of one location whose origin is asked for.
+const MAX_REPLICA_READS: usize = 1000;
 
 /// The locations of the tables of the primary.
 pub(super) type TableLocations = BTreeMap<TableId, Location>;
@@ -30,25 +32,25 @@ pub(super) struct ComparedSpan {
     pub(super) switched_at: Timestamp,
 }
 
-/// Compares the places of every pair of the policy.
-pub(super) async fn compare_places<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+/// Compares the locations of every pair of the policy.
+pub(super) async fn compare_locations<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     regions: &DivergenceContext<'_, R, L, O, C>,
     span: ComparedSpan,
     tables: &TableLocations,
-) -> Vec<PlaceDivergence> {
-    let mut places = Vec::new();
+) -> Vec<LocationDivergence> {
+    let mut locations = Vec::new();
     for pair in regions.policy.locations.pairs() {
-        places.push(compare_place(regions, span, pair, tables).await);
+        locations.push(compare_location(regions, span, pair, tables).await);
     }
-    places
+    locations
 }
 
-async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+async fn compare_location<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     regions: &DivergenceContext<'_, R, L, O, C>,
     span: ComparedSpan,
     pair: &LocationPair,
     tables: &TableLocations,
-) -> PlaceDivergence {
+) -> LocationDivergence {
     let sites = (regions.epoch.standby(), regions.epoch.primary());
     let (former, primary) = (pair.sites.get(sites.0), pair.sites.get(sites.1));
     let mut unread = BTreeMap::new();
@@ -61,11 +63,11 @@ async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         list_versions(regions.primary.objects, primary, since),
     );
     let (in_former, in_primary) = listed.await;
-    let mut versions = PlaceVersions {
+    let mut versions = LocationVersions {
         purpose: span.purpose,
         since: span.since,
         switched_at: span.switched_at,
-        ..PlaceVersions::default()
+        ..LocationVersions::default()
     };
     for (site, (found, problem), of_site) in [
         (sites.0, in_former, &mut versions.former),
@@ -74,10 +76,10 @@ async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         *of_site = found;
         unread.extend(problem.map(|problem| (site, problem)));
     }
-    // Before a planned switch nobody asks who wrote a version: the places are equal, or nothing is switched.
+    // Before a planned switch nobody asks who wrote a version: the locations are equal, or nothing is switched.
     if span.purpose == ObjectsPurpose::Report {
         let most_at_once = regions.max_concurrent_calls;
-        find_origins(
+        read_replica_states(
             regions.primary.objects,
             primary,
             most_at_once,
@@ -113,17 +115,20 @@ fn key_prefix(location: &Location) -> String {
     }
 }
 
-/// Lists the versions in a place, of a time or later if one is given, and why some are not known.
+/// Lists the versions in a location, of a time or later if one is given, and why some are not known.
 async fn list_versions<O: ObjectVersions>(
     objects: &O,
-    place: &Location,
+    location: &Location,
     since: Option<Timestamp>,
 ) -> (VersionsByKey, Option<String>) {
-    let start = key_prefix(place);
+    let start = key_prefix(location);
     let mut versions = VersionsByKey::new();
     let (mut after, mut markers) = (None, PageTokens::default());
     for _ in 0..MAX_PAGES {
-        let page = match objects.versions_page(place.bucket(), &start, after).await {
+        let page = match objects
+            .versions_page(location.bucket(), &start, after)
+            .await
+        {
             Ok(page) => page,
             Err(error) => return (versions, Some(format!("{}: {}", error.call, error.kind))),
         };
@@ -142,7 +147,7 @@ async fn list_versions<O: ObjectVersions>(
         }
         after = page.next;
         let marker = after.as_ref().map(|marker| format!("{marker:?}"));
-        match markers.next(marker, ("ListObjectVersions", place.bucket())) {
+        match markers.next(marker, ("ListObjectVersions", location.bucket())) {
             Ok(Some(_)) => {}
             Ok(None) => return (versions, None),
             Err(error) => return (versions, Some(error.to_string())),
@@ -159,16 +164,18 @@ async fn drop_replicas<O: ObjectVersions>(
     objects: &O,
     former: &Location,
     most_at_once: usize,
-    versions: &mut PlaceVersions,
+    versions: &mut LocationVersions,
 ) {
     let mut only_there: Vec<VersionKey> = versions
         .deleted_in_primary()
         .map(|(key, id)| (key.to_owned(), id.to_owned()))
         .collect();
-    let beyond = only_there.len().saturating_sub(MAX_ORIGINS);
-    only_there.truncate(MAX_ORIGINS);
+    let beyond = only_there.len().saturating_sub(MAX_REPLICA_READS);
+    only_there.truncate(MAX_REPLICA_READS);
     versions.unknown_origin += beyond;
-    for ((key, id), is_replica) in ask_origins(objects, former, most_at_once, only_there).await {
+    for ((key, id), is_replica) in
+        ask_replica_states(objects, former, most_at_once, only_there).await
+    {
         match is_replica {
             Some(true) => versions.remove_from_former(&key, &id),
             Some(false) => {}
@@ -177,20 +184,20 @@ async fn drop_replicas<O: ObjectVersions>(
     }
 }
 
-/// Asks the primary which of the versions that both places have are replicas.
-async fn find_origins<O: ObjectVersions>(
+/// Asks the primary which of the versions that both locations have are replicas.
+async fn read_replica_states<O: ObjectVersions>(
     objects: &O,
     primary: &Location,
     most_at_once: usize,
-    versions: &mut PlaceVersions,
+    versions: &mut LocationVersions,
 ) {
     let shared: Vec<VersionKey> = versions
         .shared_since_switch()
         .map(|(key, id)| (key.to_owned(), id.to_owned()))
         .collect();
-    let beyond = shared.len().saturating_sub(MAX_ORIGINS);
-    let asked = shared.into_iter().take(MAX_ORIGINS).collect();
-    let origins = ask_origins(objects, primary, most_at_once, asked).await;
+    let beyond = shared.len().saturating_sub(MAX_REPLICA_READS);
+    let asked = shared.into_iter().take(MAX_REPLICA_READS).collect();
+    let origins = ask_replica_states(objects, primary, most_at_once, asked).await;
     let unread = origins.iter().filter(|(_, origin)| origin.is_none());
     versions.unknown_origin = beyond + unread.count();
     let replicas = origins.into_iter();
@@ -198,21 +205,21 @@ async fn find_origins<O: ObjectVersions>(
     versions.replicas = replicas.map(|(version, _)| version).collect();
 }
 
-/// A key, relative to its place, and the id of a version.
+/// A key, relative to its location, and the id of a version.
 type VersionKey = (String, String);
 
 /// Asks which of these versions are replicas, several at a time; `None` for those that could not be asked.
-async fn ask_origins<O: ObjectVersions>(
+async fn ask_replica_states<O: ObjectVersions>(
     objects: &O,
-    place: &Location,
+    location: &Location,
     most_at_once: usize,
     versions: Vec<VersionKey>,
 ) -> Vec<(VersionKey, Option<bool>)> {
-    let start = key_prefix(place);
+    let start = key_prefix(location);
     let asked = versions.into_iter().map(|(key, id)| {
         let path = format!("{start}{key}");
         async move {
-            let is_replica = objects.is_replica(place.bucket(), &path, &id).await;
+            let is_replica = objects.is_replica(location.bucket(), &path, &id).await;
             ((key, id), is_replica.ok())
         }
     });

@@ -2,7 +2,7 @@
 //! former primary. While a Region is the standby, they are empty there, and the ledger keeps those of the
 //! primary.
 
-use super::{Survivor, Timer};
+use super::{NewPrimary, Timer};
 use crate::ports::{Ledger, StatsStore, WriteRegion};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
@@ -37,22 +37,22 @@ const NOT_COVERED: &str =
 /// # Errors
 /// The ledger cannot be reached, or a call failed that may succeed later.
 pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H>(
-    survivor: &Survivor<'_, R, L, T, H>,
+    new_primary: &NewPrimary<'_, R, L, T, H>,
     from: Epoch,
     only: Option<&BTreeMap<Name, String>>,
 ) -> Result<RestoredDefaults, CallError> {
-    let rows = survivor.ledger.database_rows().await?;
-    let mapping = GrantMapping::of_primary(survivor.policy, from);
+    let rows = new_primary.ledger.database_rows().await?;
+    let mapping = GrantMapping::of_primary(new_primary.policy, from);
     let kept = rows.values().filter_map(|row| kept_defaults(row, &mapping));
     let kept = kept.filter(|(name, _, _)| only.is_none_or(|only| only.contains_key(*name)));
     let restored = stream::iter(kept).map(|(name, row, defaults)| async move {
-        let result = match survivor.policy.covers_database(name) {
-            true => restore_database(survivor, name, row, defaults).await?,
+        let result = match new_primary.policy.covers_database(name) {
+            true => restore_database(new_primary, name, row, defaults).await?,
             false => DatabaseResult::Unrestored(NOT_COVERED.to_owned()),
         };
         Ok::<_, CallError>((name.clone(), result))
     });
-    let restored = restored.buffer_unordered(survivor.max_concurrent_calls.max(1));
+    let restored = restored.buffer_unordered(new_primary.max_concurrent_calls.max(1));
     let results: Vec<(Name, DatabaseResult)> = restored.try_collect().await?;
     let mut sums = RestoredDefaults::default();
     for (name, result) in results {
@@ -91,18 +91,18 @@ fn kept_defaults<'r>(
 
 /// Restores the defaults of one database, and reads it again to see that they are there.
 async fn restore_database<R: WriteRegion, L, T, H>(
-    survivor: &Survivor<'_, R, L, T, H>,
+    new_primary: &NewPrimary<'_, R, L, T, H>,
     name: &Name,
     row: &LedgerRow,
     defaults: Vec<PrincipalPermissions>,
 ) -> Result<DatabaseResult, CallError> {
-    let region = survivor.region;
+    let region = new_primary.region;
     let found = match region.database(name).await {
         Ok(found) => found,
         Err(error) => return give_up(error),
     };
     let paired = row.pairing.as_ref();
-    let paired = paired.and_then(|pairing| pairing.created_in(survivor.site));
+    let paired = paired.and_then(|pairing| pairing.created_in(new_primary.site));
     if found.created != paired {
         let reason = "somebody has replaced the database since it was replicated";
         return Ok(DatabaseResult::Unrestored(reason.to_owned()));

@@ -205,22 +205,25 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
             change.kind
         ));
     }
-    for place in &report.places {
-        if let Some(reason) = place.unread.values().next() {
+    for location in &report.locations {
+        if let Some(reason) = location.unread.values().next() {
             return Some(format!(
                 "the objects in {} are not known: {reason}",
-                place.former
+                location.former
             ));
         }
         // What has arrived, late or not, is not given up.
-        let mut lacking = place.counts.iter().filter(|(kind, _)| kind.is_given_up());
+        let mut lacking = location
+            .counts
+            .iter()
+            .filter(|(kind, _)| kind.is_given_up());
         if let Some((kind, count)) = lacking.next() {
-            let key = place.keys.iter().find(|key| key.divergence == *kind);
+            let key = location.keys.iter().find(|key| key.divergence == *kind);
             let example = key.map(|key| format!(", such as {}", key.key));
             return Some(format!(
                 "objects in {} have not arrived, or are hidden: {} {kind}{}",
                 counted(*count, "key"),
-                place.former,
+                location.former,
                 example.unwrap_or_default()
             ));
         }

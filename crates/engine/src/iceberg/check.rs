@@ -10,7 +10,7 @@ use twinlake_iceberg::replica_check::{
     check_delete_file, check_manifest, check_manifest_list, check_metadata, is_checked_content,
 };
 use twinlake_iceberg::{
-    EntryStatus, ListedManifest, ManifestContent, ManifestEntry, Places, TableFinding,
+    EntryStatus, FileLocations, ListedManifest, ManifestContent, ManifestEntry, TableFinding,
     TableFindingKind, TableMetadata, TableSnapshot,
 };
 
@@ -32,10 +32,10 @@ pub struct ReplicaReport {
 struct Checker<'a, F, P> {
     files: &'a F,
     progress: &'a P,
-    places: &'a Places,
+    locations: &'a FileLocations,
 }
 
-/// The size of a file that an entry gives, with the place of the entry.
+/// The size of a file that an entry gives, with the position of the entry.
 struct ExpectedSize {
     size: u64,
     manifest: String,
@@ -52,7 +52,7 @@ struct CheckedManifest {
     content: Vec<ManifestEntry>,
 }
 
-/// Checks the copy of a table that a metadata.json describes: all its snapshots. `places` are where its
+/// Checks the copy of a table that a metadata.json describes: all its snapshots. `locations` are where its
 /// files may lie; what lies elsewhere is a finding, and is not read.
 ///
 /// # Errors
@@ -61,7 +61,7 @@ struct CheckedManifest {
 pub async fn check_replica(
     files: &impl TableFiles,
     metadata_path: &str,
-    places: &Places,
+    locations: &FileLocations,
     progress: &impl FileProgress,
 ) -> Result<ReplicaReport, IcebergError> {
     let bytes = files.get(metadata_path).await?;
@@ -70,10 +70,10 @@ pub async fn check_replica(
     let checker = Checker {
         files,
         progress,
-        places,
+        locations,
     };
     let mut report = ReplicaReport {
-        findings: check_metadata(metadata_path, &metadata, places),
+        findings: check_metadata(metadata_path, &metadata, locations),
         snapshots: metadata.snapshots.len(),
         ..ReplicaReport::default()
     };
@@ -107,7 +107,7 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
             .statistics
             .iter()
             .chain(&metadata.partition_statistics);
-        for file in files.filter(|file| self.places.covers(&file.statistics_path)) {
+        for file in files.filter(|file| self.locations.covers(&file.statistics_path)) {
             let path = &file.statistics_path;
             match self.files.size(path).await? {
                 Some(size) if size == file.file_size_in_bytes => {}
@@ -169,7 +169,7 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
             };
             return Ok((snapshot.manifests.iter().map(listed).collect(), Vec::new()));
         };
-        if !self.places.covers(path) {
+        if !self.locations.covers(path) {
             return Ok((Vec::new(), Vec::new()));
         }
         let bytes = self.files.get(path).await?;
@@ -178,7 +178,7 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
             let named_by = format!("the manifest list of snapshot {}", snapshot.snapshot_id);
             return Ok((Vec::new(), vec![missing(path, &named_by)]));
         };
-        let checked = check_manifest_list(path, &bytes, snapshot, self.places);
+        let checked = check_manifest_list(path, &bytes, snapshot, self.locations);
         Ok(checked.unwrap_or_else(|finding| (Vec::new(), vec![finding])))
     }
 
@@ -225,7 +225,7 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
         listed: &[ListedManifest],
     ) -> Result<CheckedManifest, CallError> {
         let mut checked = CheckedManifest::default();
-        if !self.places.covers(path) {
+        if !self.locations.covers(path) {
             return Ok(checked);
         }
         let bytes = self.files.get(path).await?;
@@ -246,10 +246,10 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
                     TableFinding::new(TableFindingKind::WrongManifestLength, path, problem);
                 checked.findings.push(finding);
             }
-            match check_manifest(path, &bytes, entry, self.places) {
+            match check_manifest(path, &bytes, entry, self.locations) {
                 Ok((manifest, findings)) => {
                     checked.findings.extend(findings);
-                    checked.add_entries(path, manifest.entries, self.places);
+                    checked.add_entries(path, manifest.entries, self.locations);
                 }
                 Err(finding) => checked.findings.push(finding),
             }
@@ -257,7 +257,7 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
         Ok(checked)
     }
 
-    /// Compares the sizes of files with those of their entries: by a listing of the table's place, and
+    /// Compares the sizes of files with those of their entries: by a listing of the table's location, and
     /// singly outside of it.
     async fn check_sizes(
         &self,
@@ -272,7 +272,7 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
                 findings.extend(expected.compare(path, Some(size)));
             }
         };
-        if self.places.covers(location) {
+        if self.locations.covers(location) {
             self.files.list(&prefix, &mut visit).await?;
         }
         self.progress.files_expected(open.len());
@@ -293,15 +293,20 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
         self.progress.file_finished();
         // A file that is missing is found by its size.
         Ok(bytes
-            .map(|bytes| check_delete_file(entry, bytes.into(), self.places))
+            .map(|bytes| check_delete_file(entry, bytes.into(), self.locations))
             .unwrap_or_default())
     }
 }
 
 impl CheckedManifest {
-    fn add_entries(&mut self, manifest: &str, entries: Vec<ManifestEntry>, places: &Places) {
+    fn add_entries(
+        &mut self,
+        manifest: &str,
+        entries: Vec<ManifestEntry>,
+        locations: &FileLocations,
+    ) {
         for (index, entry) in entries.into_iter().enumerate() {
-            if entry.status == EntryStatus::Deleted || !places.covers(&entry.path) {
+            if entry.status == EntryStatus::Deleted || !locations.covers(&entry.path) {
                 continue;
             }
             let expected = ExpectedSize {

@@ -65,7 +65,7 @@ pub struct Follower<'a, F, L, C> {
 
 /// What follows from a look at a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NextLook {
+pub enum NextCheck {
     /// The table is to be reconciled, or looked at, at once.
     AtOnce,
     /// The table is looked at again after so many seconds.
@@ -74,7 +74,7 @@ pub enum NextLook {
     None,
 }
 
-impl NextLook {
+impl NextCheck {
     /// The message that has a table looked at again, with its delay in seconds.
     #[must_use]
     pub fn message(self, id: &TableId, now: Timestamp) -> Option<(RetryMessage, u16)> {
@@ -115,16 +115,16 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         id: &TableId,
         table: &DueIcebergTable,
         stop_at: Timestamp,
-    ) -> Result<NextLook, CallError> {
+    ) -> Result<NextCheck, CallError> {
         let (entry, subject) = (&table.entry, Subject::Table(id.clone()));
         let mut rows = self.ledger.rows(&BTreeSet::from([subject.clone()])).await?;
         let Some(row) = rows.remove(&subject) else {
             // The reconciliation that found the table writes its row, and sends a message if it cannot.
-            return Ok(NextLook::Later(LOOK_INTERVAL_SECS));
+            return Ok(NextCheck::Later(LOOK_INTERVAL_SECS));
         };
         let mut replica = row.iceberg.unwrap_or_default();
         if !replica.is_due(entry, &found_with(self.policy), self.clock.now()) {
-            return Ok(NextLook::None);
+            return Ok(NextCheck::None);
         }
         replica.record_seen(entry);
         let mut memory = StoredMemory::load(self.files, self.ledger, id, self.epoch).await?;
@@ -156,7 +156,7 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
                 look.has_progressed = true;
                 unneeded_removal::remove(self.files, &unneeded, &is_late).await;
             }
-            StoreOutcome::Overtaken => return Ok(NextLook::Later(LOOK_INTERVAL_SECS)),
+            StoreOutcome::Overtaken => return Ok(NextCheck::Later(LOOK_INTERVAL_SECS)),
             StoreOutcome::Failed(error) => {
                 look.relocated = None;
                 look.obstacle = Some(obstacle_of(error.into()));
@@ -303,7 +303,7 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         base: &IcebergReplica,
         entry: &IcebergEntry,
         look: Look,
-    ) -> Result<NextLook, CallError> {
+    ) -> Result<NextCheck, CallError> {
         let now = self.clock.now();
         let item = RowItem {
             ledger: self.ledger,
@@ -311,11 +311,11 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         };
         versioned_item::update(&item, None, |stored: Option<LedgerRow>| {
             let Some(row) = stored else {
-                return ItemUpdate::Keep(NextLook::Later(LOOK_INTERVAL_SECS));
+                return ItemUpdate::Keep(NextCheck::Later(LOOK_INTERVAL_SECS));
             };
             let mut replica = row.iceberg.clone().unwrap_or_default();
             if replica.shown != base.shown {
-                return ItemUpdate::Keep(NextLook::Later(LOOK_INTERVAL_SECS));
+                return ItemUpdate::Keep(NextCheck::Later(LOOK_INTERVAL_SECS));
             }
             replica.record_seen(entry);
             let next = apply_look(&mut replica, entry, &look, (now, found_with(self.policy)));
@@ -336,7 +336,7 @@ fn apply_look(
     entry: &IcebergEntry,
     look: &Look,
     (now, found_with): (Timestamp, String),
-) -> NextLook {
+) -> NextCheck {
     let before = (replica.shown.clone(), replica.lost.clone());
     let of_shown = |waiting: &&WaitingCommit| replica.is_relocated(&waiting.entry);
     let waited_since = replica.waiting.as_ref();
@@ -361,16 +361,16 @@ fn apply_look(
         earlier.is_some_and(|one| one.entry == *entry && is_same_obstacle(&one.obstacle, obstacle));
     let next = match next {
         // A refusal is for the reconciliation, and so is an older commit that can be shown. It looks again.
-        NextLook::None if !is_known || has_changed => NextLook::AtOnce,
-        NextLook::Later(_) if has_changed => NextLook::AtOnce,
-        NextLook::AtOnce | NextLook::Later(_) | NextLook::None => next,
+        NextCheck::None if !is_known || has_changed => NextCheck::AtOnce,
+        NextCheck::Later(_) if has_changed => NextCheck::AtOnce,
+        NextCheck::AtOnce | NextCheck::Later(_) | NextCheck::None => next,
     };
     replica.waiting = Some(WaitingCommit {
         entry: entry.clone(),
         since,
         next_look_at: match next {
-            NextLook::Later(delay) => Some(now.plus_secs(i64::from(delay))),
-            NextLook::AtOnce | NextLook::None => None,
+            NextCheck::Later(delay) => Some(now.plus_secs(i64::from(delay))),
+            NextCheck::AtOnce | NextCheck::None => None,
         },
         // What does not pass by itself is told at once.
         is_overdue: since.plus_secs(OVERDUE_SECS) <= now || is_permanent(obstacle),
@@ -385,20 +385,20 @@ fn next_look(
     obstacle: &RelocationObstacle,
     has_progressed: bool,
     (since, now): (Timestamp, Timestamp),
-) -> NextLook {
+) -> NextCheck {
     let later = match since.plus_secs(SLOW_LOOKS_AFTER_SECS) <= now {
         true => SLOW_LOOK_INTERVAL_SECS,
         false => LOOK_INTERVAL_SECS,
     };
     match obstacle {
-        RelocationObstacle::Unfinished { .. } if has_progressed => NextLook::AtOnce,
+        RelocationObstacle::Unfinished { .. } if has_progressed => NextCheck::AtOnce,
         RelocationObstacle::Refused(_)
         | RelocationObstacle::Failed {
             is_permanent: true, ..
-        } => NextLook::None,
+        } => NextCheck::None,
         RelocationObstacle::Unfinished { .. }
         | RelocationObstacle::DataPending { .. }
-        | RelocationObstacle::Failed { .. } => NextLook::Later(later),
+        | RelocationObstacle::Failed { .. } => NextCheck::Later(later),
     }
 }
 
@@ -445,14 +445,18 @@ fn is_same_loss(one: Option<&LostFiles>, other: Option<&LostFiles>) -> bool {
 
 /// When a table is looked at again whose newest commit is shown. What changed is for a reconciliation first,
 /// which finds lost files due for a look, since no message is in the queue.
-fn next_look_for_lost(lost: Option<&mut LostFiles>, has_changed: bool, now: Timestamp) -> NextLook {
+fn next_look_for_lost(
+    lost: Option<&mut LostFiles>,
+    has_changed: bool,
+    now: Timestamp,
+) -> NextCheck {
     let next = now.plus_secs(i64::from(SHOWN_CHECK_INTERVAL_SECS));
     match (lost, has_changed) {
-        (_, true) => NextLook::AtOnce,
-        (None, false) => NextLook::None,
+        (_, true) => NextCheck::AtOnce,
+        (None, false) => NextCheck::None,
         (Some(lost), false) => {
             lost.next_look_at = Some(next);
-            NextLook::Later(SHOWN_CHECK_INTERVAL_SECS)
+            NextCheck::Later(SHOWN_CHECK_INTERVAL_SECS)
         }
     }
 }
@@ -461,8 +465,8 @@ fn next_look_for_lost(lost: Option<&mut LostFiles>, has_changed: bool, now: Time
 pub(crate) fn path_map(policy: &Policy, epoch: Epoch) -> Result<PathMap, String> {
     let pairs: Vec<(String, String)> = (policy.locations.pairs().iter())
         .map(|pair| {
-            let place = |site| pair.sites.get(site).without_trailing_slash();
-            (place(epoch.primary()), place(epoch.standby()))
+            let location = |site| pair.sites.get(site).without_trailing_slash();
+            (location(epoch.primary()), location(epoch.standby()))
         })
         .collect();
     let pairs = pairs.iter();

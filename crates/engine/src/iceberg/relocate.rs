@@ -9,7 +9,7 @@ use super::{FileProgress, IcebergError};
 use crate::ports::TableFiles;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_iceberg::{
-    FileFormat, OwnPrefix, PathMap, Places, RelocatedFile, RelocatedKind, TableFinding,
+    FileFormat, FileLocations, OwnPrefix, PathMap, RelocatedFile, RelocatedKind, TableFinding,
     TableFindingKind, TableMetadata, relocate_metadata,
 };
 
@@ -307,24 +307,24 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
 }
 
 /// The location of the table's entry, in which the files lie that are read and written for the table.
-struct Confinement<'a>(Option<(&'a str, Places)>);
+struct Confinement<'a>(Option<(&'a str, FileLocations)>);
 
 impl<'a> Confinement<'a> {
     fn new(location: Option<&'a str>, metadata_path: &str) -> Result<Self, TableFinding> {
         let Some(location) = location else {
             return Ok(Self(None));
         };
-        let place = place_of(
+        let covered = locations_of(
             location,
             metadata_path,
             "the location of the table's entry in the catalog",
         )?;
-        Ok(Self(Some((location, place))))
+        Ok(Self(Some((location, covered))))
     }
 
     fn check(&self, path: &str) -> Result<(), TableFinding> {
         match &self.0 {
-            Some((_, place)) if !place.covers(path) => Err(TableFinding::new(
+            Some((_, covered)) if !covered.covers(path) => Err(TableFinding::new(
                 TableFindingKind::OutsideTable,
                 path,
                 "the file lies outside the location of the table's entry in the catalog".to_owned(),
@@ -335,11 +335,11 @@ impl<'a> Confinement<'a> {
 
     /// The relocated files are written below the location that metadata.json has: it has to be that of the entry.
     fn check_location(&self, metadata_path: &str, location: &str) -> Result<(), TableFinding> {
-        let Some((of_entry, place)) = &self.0 else {
+        let Some((of_entry, covered)) = &self.0 else {
             return Ok(());
         };
-        let of_metadata = place_of(location, metadata_path, "the location in it")?;
-        if place.covers(location) && of_metadata.covers(of_entry) {
+        let of_metadata = locations_of(location, metadata_path, "the location in it")?;
+        if covered.covers(location) && of_metadata.covers(of_entry) {
             return Ok(());
         }
         let detail = format!(
@@ -353,8 +353,12 @@ impl<'a> Confinement<'a> {
     }
 }
 
-fn place_of(location: &str, metadata_path: &str, what: &str) -> Result<Places, TableFinding> {
-    Places::new([location]).map_err(|error| {
+fn locations_of(
+    location: &str,
+    metadata_path: &str,
+    what: &str,
+) -> Result<FileLocations, TableFinding> {
+    FileLocations::new([location]).map_err(|error| {
         let detail = format!("{what} is invalid: {error}");
         TableFinding::new(TableFindingKind::OutsideTable, metadata_path, detail)
     })

@@ -23,7 +23,7 @@ const MAX_SNAPSHOTS: usize = 2000;
 pub struct RelocationMemory {
     /// The directory of the rewritten files.
     pub prefix: String,
-    /// The pairs of places that they were rewritten by.
+    /// The pairs of locations that they were rewritten by.
     pub map: String,
     /// The epoch in which they were rewritten. A takeover makes them the table's own: they are never removed
     /// after it.
@@ -226,8 +226,8 @@ impl RelocationMemory {
     }
 
     /// Whether a file is being removed: it may not be used.
-    pub(super) fn is_removed(&self, path: &str) -> bool {
-        self.unneeded.is_removed(path)
+    pub(super) fn is_being_removed(&self, path: &str) -> bool {
+        self.unneeded.is_being_removed(path)
     }
 
     /// Records that the catalog entry shows the commit that was relocated last.

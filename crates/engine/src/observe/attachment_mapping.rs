@@ -327,7 +327,7 @@ mod tests {
     fn active(attachment: Attachment) -> ObservedAttachment {
         ObservedAttachment {
             attachment,
-            index_status: IndexStatus::Active,
+            index_status: IndexStatus::Present,
         }
     }
 

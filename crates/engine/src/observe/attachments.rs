@@ -68,7 +68,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 listed_function(&primary, &id, has_tables(&snapshots.primary));
             let mut standby_function =
                 listed_function(&standby, &id, has_tables(&snapshots.standby));
-            let may_exist = self.forgets_by_proof(&Subject::Function(id.clone()));
+            let may_exist = self.requires_absence_proof(&Subject::Function(id.clone()));
             if may_exist {
                 let by_name = self.standby.function(&id);
                 standby_function = confirm_absence(standby_function, by_name).await;
@@ -89,7 +89,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) async fn read_function(&self, id: &FunctionId, snapshots: &mut Snapshots) {
         let (primary, standby) = join(self.primary.function(id), self.standby.function(id)).await;
         let (mut primary, mut standby) = (observation(primary), observation(standby));
-        let may_exist = self.forgets_by_proof(&Subject::Function(id.clone()));
+        let may_exist = self.requires_absence_proof(&Subject::Function(id.clone()));
         let is_absent =
             |observed: &Observation<Observed<Function>>| matches!(observed, Observation::Absent(_));
         let refusals = [&primary, &standby].map(|observed| read_error_of(observed).cloned());

@@ -36,7 +36,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             if self.prefetched.databases.is_none() {
                 snapshots.checked_databases.insert(name.clone());
             }
-            let may_exist = self.forgets_by_proof(&subject);
+            let may_exist = self.requires_absence_proof(&subject);
             let is_refused =
                 [read_error_of(&primary), read_error_of(&standby)].map(|one| one.is_some());
             if may_exist || standby.present().is_some() || is_refused[0] {
@@ -121,7 +121,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Observation::Unknown(error) => Observation::Unknown(error.clone()),
         };
         let (mut primary, mut standby) = (listed(all_primary), listed(all_standby));
-        let may_exist = self.forgets_by_proof(&Subject::Database(name.clone()));
+        let may_exist = self.requires_absence_proof(&Subject::Database(name.clone()));
         let own = |read: Result<Observed<Database>, CallError>| {
             read.map(MaybeLink::without_target_fields)
         };
@@ -267,7 +267,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let is_listed = snapshot.table_names.contains_key(database)
             && matches!(parent, Some(Observation::Present(_)));
         let missing = union.iter().filter(|id| {
-            let may_exist = self.forgets_by_proof(&Subject::Table((*id).clone()));
+            let may_exist = self.requires_absence_proof(&Subject::Table((*id).clone()));
             is_listed && !listed.contains_key(*id) && may_exist
         });
         let calls = missing.map(|id| async move { (id.clone(), region.table(id).await) });

@@ -150,7 +150,7 @@ async fn list_opt_ins(region: &impl ReadRegion, mapping: &GrantMapping) -> Obser
             let of_subject = by_subject.entry(subject_of_opt_in(&opt_in)).or_default();
             let observed = ObservedAttachment {
                 attachment: Attachment::OptIn(Box::new(opt_in)),
-                index_status: IndexStatus::Active,
+                index_status: IndexStatus::Present,
             };
             of_subject.add(observed, mapping);
         }

@@ -119,7 +119,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for (id, primary, standby) in definitions {
             let primary_is_absent = matches!(primary, Observation::Absent(_));
             let standby_is_absent = matches!(standby, Observation::Absent(_));
-            let may_exist = self.forgets_by_proof(&Subject::Table(id.clone()));
+            let may_exist = self.requires_absence_proof(&Subject::Table(id.clone()));
             let is_refused =
                 [read_error_of(&primary), read_error_of(&standby)].map(|one| one.is_some());
             if primary_is_absent && (standby.present().is_some() || may_exist || is_refused[0]) {

@@ -31,7 +31,7 @@ pub fn next_version(expected: Option<u64>) -> u64 {
 
 /// The same of an item that is never deleted: its versions begin at 0.
 #[must_use]
-pub fn next_kept_version(expected: Option<u64>) -> u64 {
+pub fn next_version_of_permanent_item(expected: Option<u64>) -> u64 {
     expected.map_or(0, |version| version + 1)
 }
 

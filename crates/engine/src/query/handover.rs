@@ -10,7 +10,7 @@ use twinlake_core::{CallError, Timestamp};
 ///
 /// # Errors
 /// A ledger cannot be reached, or a newer Twinlake wrote it.
-pub(crate) async fn hand_over_rows<L: DocumentStore>(
+pub(crate) async fn hand_over_query_rows<L: DocumentStore>(
     (primary, former): (&L, &L),
     epoch: Epoch,
     now: Timestamp,

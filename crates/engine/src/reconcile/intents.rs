@@ -9,7 +9,7 @@
 
 use super::paging::deferred_reason;
 use super::session::Session;
-use crate::ports::{Clock, Environment, Ledger, next_kept_version};
+use crate::ports::{Clock, Environment, Ledger, next_version_of_permanent_item};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Comparable as _, MaybeLink as _, digest};
 use twinlake_core::ledger::{
@@ -42,7 +42,7 @@ impl<E: Environment> Session<'_, E> {
             if !ledger.put_managed_keys(lf_subject, &keys, version).await? {
                 return Ok(false);
             }
-            let stored = (keys, Some(next_kept_version(version)));
+            let stored = (keys, Some(next_version_of_permanent_item(version)));
             self.stored_managed_keys.insert(lf_subject, stored);
         }
         let creations = approved.steps().iter().filter_map(|step| {
@@ -57,7 +57,7 @@ impl<E: Environment> Session<'_, E> {
         let changed = self.context.ledger.put_rows(&intended).await?;
         for row in intended {
             if !changed.contains(&row.subject) {
-                self.know_own_problem(rows.get(&row.subject), &row);
+                self.record_own_problem(rows.get(&row.subject), &row);
                 let version = Some(row.next_version());
                 rows.insert(row.subject.clone(), LedgerRow { version, ..row });
             }
@@ -89,7 +89,7 @@ impl<E: Environment> Session<'_, E> {
                 intended.insert(subject, row);
             }
         }
-        if let Some(row) = self.row_with_grant_calls(rows) {
+        if let Some(row) = self.permissions_row_with_grant_calls(rows) {
             intended.insert(row.subject.clone(), row);
         }
         for (id, deferred) in &self.snapshots.deferred {
@@ -224,7 +224,7 @@ impl<E: Environment> Session<'_, E> {
             if row.intents.is_empty() {
                 continue;
             }
-            let found = self.only_in_standby(subject);
+            let found = self.object_only_in_standby(subject);
             let Some((created, digest, link)) = found.filter(|(_, digest, _)| row.intends(digest))
             else {
                 continue;
@@ -246,7 +246,10 @@ impl<E: Environment> Session<'_, E> {
 
     /// When the standby's object was created, its digest, and whether it is a link, if the primary
     /// lacks it.
-    fn only_in_standby(&self, subject: &Subject) -> Option<(Option<Timestamp>, String, bool)> {
+    fn object_only_in_standby(
+        &self,
+        subject: &Subject,
+    ) -> Option<(Option<Timestamp>, String, bool)> {
         let (primary, standby) = (&self.snapshots.primary, &self.snapshots.standby);
         let database = primary.databases.get(subject.database()?);
         // Without its database, an object is not read.

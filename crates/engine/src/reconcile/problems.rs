@@ -109,7 +109,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// Records the problem that this session itself is about to store, unless another run stored one since.
-    pub(super) fn know_own_problem(&mut self, old: Option<&LedgerRow>, new: &LedgerRow) {
+    pub(super) fn record_own_problem(&mut self, old: Option<&LedgerRow>, new: &LedgerRow) {
         if !old.is_some_and(|old| self.is_newer_problem(old)) {
             self.known_problems
                 .insert(new.subject.clone(), stored_problem(new));

@@ -75,7 +75,7 @@ impl<E: Environment> Session<'_, E> {
 
     /// The row of the permissions as it has to be before grants are made or revoked: another run at work, which
     /// rests on the row as it was before, may believe a listing that an event of this one contradicts.
-    pub(super) fn row_with_grant_calls(&self, rows: &LedgerRows) -> Option<LedgerRow> {
+    pub(super) fn permissions_row_with_grant_calls(&self, rows: &LedgerRows) -> Option<LedgerRow> {
         self.grant_calls.as_ref()?;
         let stored = rows.get(&PERMISSIONS).cloned();
         let is_stored = stored.is_some();

@@ -192,7 +192,7 @@ impl ArraySpan {
     }
 
     /// An array of numbers, encoded as one block.
-    pub(crate) fn of_numbers(numbers: &[i64]) -> Vec<u8> {
+    pub(crate) fn encode_numbers(numbers: &[i64]) -> Vec<u8> {
         let encode = |number: &i64| {
             let mut item = Vec::new();
             put_long(&mut item, *number);

@@ -115,8 +115,8 @@ pub fn read_hudi_properties(path: &str, bytes: &[u8]) -> Result<HudiProperties, 
             "hoodie.timeline.path" => properties.timeline = Some(value.clone()),
             _ => {}
         }
-        let is_place = key.ends_with(".path") || key.ends_with("basepath");
-        if is_place && plain_path(&value) == LoggedPath::Absolute {
+        let is_location = key.ends_with(".path") || key.ends_with("basepath");
+        if is_location && plain_path(&value) == LoggedPath::Absolute {
             properties.absolute.add(&format!("{key}={value}"));
         }
     }

@@ -1,5 +1,5 @@
 //! Files of arbitrary bytes of each kind, and what holds whatever is in them: they are refused, or read without a panic;
-//! and of a file that was relocated, nothing names the primary's place any more. Property tests and fuzz targets share it.
+//! and of a file that was relocated, nothing names the primary's location any more. Property tests and fuzz targets share it.
 
 use crate::support::{
     self, Entry, FileKind, ListEntry, ManifestFile, back, encode_list, encode_position_deletes,
@@ -44,7 +44,7 @@ pub(crate) fn file_of(input: &[u8], sound: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// Asserts that a path does not lie in the primary's place.
+/// Asserts that a path does not lie in the primary's location.
 fn assert_moved(path: &str, what: &str) {
     assert_eq!(forth().map(path), None, "{what} names the primary: {path}");
 }

@@ -12,7 +12,7 @@ use twinlake_core::metric::{Metric, MetricPoint};
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::Clock as _;
 use twinlake_engine::client_address::{self, AnnounceResult, Announcer};
-use twinlake_engine::monitor::{self, Monitor, MonitorReport};
+use twinlake_engine::monitor::{self, MonitorConfig, MonitorReport};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::ports::StatCounters;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority};
@@ -65,13 +65,13 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     let is_ready = authority.is_some();
     let (operation, invalid) = OperationConfig::load(&runtime.ledger).await?;
     let is_valid = invalid.is_none();
-    let monitor_config = Monitor {
+    let monitor_config = MonitorConfig {
         region,
         heartbeat_interval_secs: runtime.config.heartbeat_interval_secs,
         lag_thresholds: operation.lag_alert,
     };
     if role == Some(RegionRole::Standby) {
-        report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
+        report = monitor::check_standby(&runtime.ledger, &monitor_config, now).await?;
         monitor::check_readiness(&runtime.ledger, region, now, &mut report).await?;
         // With an invalid document, running functions keep the ceilings that they have.
         if is_valid {
@@ -202,7 +202,7 @@ async fn update_incidents(
     alerts::expire_incidents(
         &topic,
         &runtime.ledger,
-        runtime.config.alert_quiet_secs,
+        runtime.config.alert_expiry_secs,
         now,
     )
     .await?;

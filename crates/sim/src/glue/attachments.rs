@@ -38,7 +38,7 @@ impl SimState {
         let shown = indexes.iter().map(|stored| {
             let index_status = match stored.is_deleting {
                 true => IndexStatus::Deleting,
-                false => IndexStatus::Active,
+                false => IndexStatus::Present,
             };
             (stored.index.clone(), index_status)
         });
@@ -62,7 +62,7 @@ impl SimState {
                     .iter()
                     .map(|name| json!({"Name": name, "Type": kind(name).unwrap_or_default()}));
                 let status = match index_status {
-                    IndexStatus::Active => "ACTIVE",
+                    IndexStatus::Present => "ACTIVE",
                     IndexStatus::Deleting => "DELETING",
                     IndexStatus::Failed => "FAILED",
                 };

@@ -9,7 +9,7 @@ use twinlake_engine::ports::EntryResults;
 fn present(attachment: Attachment) -> ObservedAttachment {
     ObservedAttachment {
         attachment,
-        index_status: IndexStatus::Active,
+        index_status: IndexStatus::Present,
     }
 }
 

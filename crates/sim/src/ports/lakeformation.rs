@@ -18,7 +18,7 @@ use twinlake_core::{CallError, LfSubject, Name, Principal, Subject, TableId};
 fn present(attachment: Attachment) -> ObservedAttachment {
     ObservedAttachment {
         attachment,
-        index_status: IndexStatus::Active,
+        index_status: IndexStatus::Present,
     }
 }
 

@@ -298,7 +298,7 @@ proptest! {
         let expected = match status {
             "DELETING" => IndexStatus::Deleting,
             "FAILED" => IndexStatus::Failed,
-            _ => IndexStatus::Active,
+            _ => IndexStatus::Present,
         };
         prop_assert_eq!(index_status, expected);
     }

@@ -145,7 +145,7 @@ mod tests {
                 tables_with_pending_objects: 0,
                 unread: Vec::new(),
             },
-            without_queries: None,
+            no_queries_reason: None,
             results: vec![result],
             milliseconds: [("queries".to_owned(), 7)].into(),
             wait_seconds: 120,

@@ -136,7 +136,7 @@ impl ScenarioRunner {
                     .set_stale_grant_listings(region, *switch == "on");
                 Ok(())
             }
-            ["lake-access" | "reader", region, switch] => {
+            ["own-access" | "lake-access" | "reader", region, switch] => {
                 let role = (*switch == "on").then_some(ROLE);
                 self.sim.state().set_reader_role(region, role);
                 Ok(())

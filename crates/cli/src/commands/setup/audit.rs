@@ -87,7 +87,7 @@ impl RegionTrail {
         let name = &trail.name;
         let state = setup.trail(name, &bucket, &key).await;
         let is_there = matches!(state, Ok(SetupState::Equal));
-        run.ensure_own(
+        run.ensure_or_fail(
             &format!("create the trail {name}, with log validation"),
             state,
             async || setup.create_trail(name, &bucket, &key).await,

@@ -96,7 +96,7 @@ impl SetupRun {
     ///
     /// # Errors
     /// Also if something else is there.
-    pub(super) async fn ensure_own<T>(
+    pub(super) async fn ensure_or_fail<T>(
         &mut self,
         action: &str,
         state: Result<SetupState, CallError>,
@@ -194,7 +194,7 @@ mod tests {
         run.ensure("a", different(), unreachable).await.unwrap();
         assert!(run.has_differences);
         let refused = run
-            .ensure_own("make b", different(), unreachable, "Rename.")
+            .ensure_or_fail("make b", different(), unreachable, "Rename.")
             .await;
         let refused = refused.unwrap_err().to_string();
         assert_eq!(refused, "us-east-1: cannot make b: it is theirs. Rename.");
@@ -211,7 +211,7 @@ mod tests {
         let made = async |mode, state| {
             let make = async || Ok("key/1");
             let mut run = SetupRun::new(mode);
-            run.ensure_own("make a key", Ok(state), make, "")
+            run.ensure_or_fail("make a key", Ok(state), make, "")
                 .await
                 .unwrap()
         };

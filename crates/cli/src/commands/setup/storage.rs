@@ -243,7 +243,7 @@ pub(super) async fn ensure_key(
     let found = setup.key(alias, description, policy).await?;
     let state = found.as_ref().map(|key| key.state.clone());
     let created = run
-        .ensure_own(
+        .ensure_or_fail(
             &format!("create a KMS key: {description}"),
             Ok(state.unwrap_or(SetupState::Missing)),
             async || setup.create_key(description, policy).await,
@@ -283,7 +283,7 @@ pub(super) async fn ensure_private_bucket(
     bucket: &str,
     hint: &str,
 ) -> Result<(), CliError> {
-    run.ensure_own(
+    run.ensure_or_fail(
         &format!("create the bucket {bucket}"),
         setup.bucket(bucket).await,
         async || setup.create_bucket(bucket).await,
@@ -319,7 +319,7 @@ async fn ensure_role(
     (name, policy): (&str, &serde_json::Value),
 ) -> Result<(), CliError> {
     let trust = service_trust(service);
-    run.ensure_own(
+    run.ensure_or_fail(
         &format!("create the role {role}"),
         setup.role(role, &trust).await,
         async || setup.create_role(role, &trust).await,

@@ -67,7 +67,7 @@ impl PlanReplay<'_> {
             // Compares JSON text because NaN != NaN.
             let text =
                 |attachment: &Attachment| serde_json::to_string(attachment).unwrap_or_default();
-            index_status == IndexStatus::Active && text(in_primary) == text(attachment)
+            index_status == IndexStatus::Present && text(in_primary) == text(attachment)
         });
         if !same {
             let detail = format!("the primary has no such {key} on {subject}");
@@ -112,7 +112,7 @@ impl PlanReplay<'_> {
                     let text = |attachment: &Attachment| {
                         serde_json::to_string(attachment).unwrap_or_default()
                     };
-                    index_status == IndexStatus::Active
+                    index_status == IndexStatus::Present
                         && in_standby.is_some_and(|in_standby| {
                             text(&in_standby.attachment) == text(in_primary)
                         })

@@ -1,7 +1,7 @@
 //! The effects of steps on the replayed state, without checks, and their reversal.
 
 use super::lf_tags::AssignedLfTags;
-use super::{PlanReplay, default_grant, names, present};
+use super::{PlanReplay, column_paths, default_grant, present};
 use crate::catalog::{Attachment, AttachmentKey, DataCellsFilter, OptIn};
 use crate::grant::PermissionGrant;
 use crate::name::{Name, TableId};
@@ -138,13 +138,13 @@ impl PlanReplay<'_> {
                 self.created.insert(subject);
             }
             Step::CreateTable { id, table } => {
-                self.columns.insert(id.clone(), names(table));
+                self.columns.insert(id.clone(), column_paths(table));
                 self.current_lf_tags
                     .insert(subject.clone(), AssignedLfTags::new());
                 self.created.insert(subject);
             }
             Step::UpdateTable { id, table, .. } => {
-                self.columns.insert(id.clone(), names(table));
+                self.columns.insert(id.clone(), column_paths(table));
             }
             Step::PutAttachment { attachment, .. } => self.put_effect(subject, attachment),
             Step::RemoveAttachment { key, .. } => self.removal_effect(&subject, key),

@@ -118,7 +118,7 @@ impl PlanReplay<'_> {
             let resource = Resource::DataCellsFilter(id.clone(), filter.name.clone());
             self.require_no_extra_grant_on(subject, |affected| *affected == resource)?;
             let in_primary = present(self.inputs.primary.tables.get(id))
-                .map(|table| super::names(&table.object));
+                .map(|table| super::column_paths(&table.object));
             let lacks = |column: &&String| {
                 let hidden = match &filter.columns {
                     FilterColumns::AllBut(hidden) => hidden,
@@ -237,7 +237,7 @@ impl PlanReplay<'_> {
             let detail = format!("{grant} would apply to other resources");
             return reject(AuditRule::WiderAccess, detail);
         }
-        self.require_no_extra_right(
+        self.require_grants_read_and_none_extra(
             subject,
             |on| matches!(on, Resource::LfTagExpression(named) if named == name),
         )
@@ -245,7 +245,7 @@ impl PlanReplay<'_> {
 
     /// Requires that nobody gets rights on a new LF-Tag value whom the primary gives none.
     pub(super) fn put_lf_tag_value(&self, subject: &Subject, tag: &str, added: &str) -> Check {
-        self.require_no_extra_right(
+        self.require_grants_read_and_none_extra(
             subject,
             |on| matches!(on, Resource::LfTag { key, value } if key == tag && (value == added || value == "*")),
         )

@@ -174,7 +174,7 @@ impl PlanReplay<'_> {
             | Subject::Database(_)
             | Subject::Function(_) => None,
         };
-        let columns = columns.map(|table| super::names(&table.object));
+        let columns = columns.map(|table| super::column_paths(&table.object));
         self.open_with(
             in_standby,
             &self.initial_lf_tags,
@@ -224,7 +224,7 @@ impl PlanReplay<'_> {
             let (Some(table), true) = (table, all.contains_key(subject)) else {
                 return OpenedResources::new();
             };
-            columns = Some(super::names(&table.object));
+            columns = Some(super::column_paths(&table.object));
         }
         if database.is_none() {
             return OpenedResources::new();
@@ -404,7 +404,7 @@ impl PlanReplay<'_> {
             return Ok(());
         }
         let in_primary = match self.inputs.primary.tables.get(&id) {
-            Some(Observation::Present(table)) => Some(super::names(&table.object)),
+            Some(Observation::Present(table)) => Some(super::column_paths(&table.object)),
             Some(Observation::Absent(_)) => Some(BTreeSet::new()),
             Some(Observation::Unknown(_)) | None => None,
         };

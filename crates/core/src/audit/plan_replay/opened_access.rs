@@ -1,7 +1,7 @@
 //! Checks that a step gives no access that the primary does not.
 
 use super::table_content::column_of;
-use super::{Check, PlanReplay, names, present, reject};
+use super::{Check, PlanReplay, column_paths, present, reject};
 use crate::audit::AuditRule;
 use crate::grant::{Grants, IAM_ALLOWED_PRINCIPALS, LfTagPolicyTarget, PermissionGrant, Resource};
 use crate::name::{Name, TableId};
@@ -76,7 +76,7 @@ impl<'a> PlanReplay<'a> {
     }
 
     /// Requires that the standby has no grant on some Lake Formation items that the primary lacks.
-    pub(super) fn require_no_extra_right(
+    pub(super) fn require_grants_read_and_none_extra(
         &self,
         subject: &Subject,
         is_affected: impl Fn(&Resource) -> bool,
@@ -110,7 +110,7 @@ impl<'a> PlanReplay<'a> {
 
     /// Requires that the grants on an object and its database, which decide alone once an opt-in is removed, were
     /// read, and that the standby has none that the primary lacks.
-    pub(super) fn require_no_extra_grant_beside(&self, subject: &Subject) -> Check {
+    pub(super) fn require_no_extra_grant_without_opt_in(&self, subject: &Subject) -> Check {
         let database = subject.database().cloned().map(Subject::Database);
         for one in database.into_iter().chain([subject.clone()]) {
             let is_read = present(self.inputs.standby.grants.get(&one)).is_some();
@@ -198,7 +198,7 @@ impl<'a> PlanReplay<'a> {
                 let detail = format!("a grant on {resource}: the columns of {id} were not read");
                 return reject(AuditRule::WiderAccess, detail);
             };
-            let in_primary = names(&in_primary.object);
+            let in_primary = column_paths(&in_primary.object);
             let is_shown = |column: &&String| !matches!(resource, Resource::Column(_, granted) if granted.as_str() != column_of(column));
             if let Some(column) = columns.difference(&in_primary).find(is_shown) {
                 let detail = format!(

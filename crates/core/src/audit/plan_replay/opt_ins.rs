@@ -201,7 +201,7 @@ impl PlanReplay<'_> {
     /// decides in the primary: the opt-ins that replace it are there, and the standby has no grant
     /// to `IAM_ALLOWED_PRINCIPALS` that the primary lacks.
     pub(super) fn require_replaced_opt_in(&self, subject: &Subject, removed: &OptIn) -> Check {
-        self.require_no_extra_grant_beside(subject)?;
+        self.require_no_extra_grant_without_opt_in(subject)?;
         self.require_no_unmapped_opt_in(subject, Some(&removed.principal))?;
         let in_primary = self.primary_opt_ins_on(subject)?;
         let missing = in_primary

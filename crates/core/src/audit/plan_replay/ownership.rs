@@ -30,9 +30,9 @@ impl<'a> PlanReplay<'a> {
         self.inputs.own_roles.contains(&grant.principal.0)
             || settings.is_some_and(|settings| {
                 let settings = &settings.data_lake_settings;
-                (settings.admins.contains(&grant.principal) && comes_with_full_rights(grant))
+                (settings.admins.contains(&grant.principal) && is_implicit_for_admin(grant))
                     || (settings.read_only_admins.contains(&grant.principal)
-                        && comes_with_read_only_rights(grant))
+                        && is_implicit_for_read_only_admin(grant))
             })
     }
 
@@ -47,8 +47,8 @@ impl<'a> PlanReplay<'a> {
                 .any(|principal| self.counterpart(principal).as_ref() == Some(&grant.principal))
         };
         let settings = &settings.data_lake_settings;
-        (comes_with_full_rights(grant) && contains(&settings.admins))
-            || (comes_with_read_only_rights(grant) && contains(&settings.read_only_admins))
+        (is_implicit_for_admin(grant) && contains(&settings.admins))
+            || (is_implicit_for_read_only_admin(grant) && contains(&settings.read_only_admins))
     }
 
     /// The standby's principal that a principal of the primary's settings corresponds to. `None` if
@@ -144,7 +144,11 @@ impl<'a> PlanReplay<'a> {
 
     /// Requires that Twinlake manages grants on the subject. On a resource link it manages only the
     /// grants on the link itself; what is below it belongs to the link's target.
-    pub(super) fn require_grantable(&self, subject: &Subject, grant: &PermissionGrant) -> Check {
+    pub(super) fn require_grants_managed(
+        &self,
+        subject: &Subject,
+        grant: &PermissionGrant,
+    ) -> Check {
         if !self.is_link(subject) {
             return self.require_managed(subject);
         }
@@ -286,13 +290,13 @@ impl<'a> PlanReplay<'a> {
 }
 
 /// Whether every administrator may have the permission: all of them see all metadata.
-fn comes_with_read_only_rights(grant: &PermissionGrant) -> bool {
+fn is_implicit_for_read_only_admin(grant: &PermissionGrant) -> bool {
     grant.permission == Permission::Describe
 }
 
 /// Whether an administrator that is not read-only may have the permission: on LF-Tags, locations
 /// and the catalog itself it may have each, and on what holds data it may only see.
-fn comes_with_full_rights(grant: &PermissionGrant) -> bool {
+fn is_implicit_for_admin(grant: &PermissionGrant) -> bool {
     match grant.resource {
         Resource::Catalog
         | Resource::DataLocation(_)
@@ -304,7 +308,7 @@ fn comes_with_full_rights(grant: &PermissionGrant) -> bool {
         | Resource::Column(..)
         | Resource::ColumnsExcept(..)
         | Resource::DataCellsFilter(..)
-        | Resource::LfTagPolicy { .. } => comes_with_read_only_rights(grant),
+        | Resource::LfTagPolicy { .. } => is_implicit_for_read_only_admin(grant),
     }
 }
 

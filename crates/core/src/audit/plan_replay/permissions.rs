@@ -12,7 +12,7 @@ impl PlanReplay<'_> {
     pub(super) fn grant(&mut self, grant: &PermissionGrant, grantable: bool) -> Check {
         let subject = subject_of_grant(grant);
         if self.is_for_writer_role(grant, grantable) {
-            self.require_grantable(&subject, grant)?;
+            self.require_grants_managed(&subject, grant)?;
             self.current_grants.insert(grant.clone(), grantable);
             return Ok(());
         }
@@ -34,7 +34,7 @@ impl PlanReplay<'_> {
                 format!("the primary has no grant of {grant}"),
             );
         }
-        self.require_grantable(&subject, grant)?;
+        self.require_grants_managed(&subject, grant)?;
         // Lake Formation widens a grant on columns by other grants on the table (LF-14).
         if matches!(subject, Subject::Table(_) | Subject::Database(_)) {
             self.require_no_extra_grant(&subject)?;
@@ -149,7 +149,7 @@ impl PlanReplay<'_> {
         let is_own = self.inputs.scope.own_grants.contains(grant);
         let may_be_named = matches!(cause, RevokeCause::NotInPrimary | RevokeCause::NamedByEvent);
         if !(is_named && may_be_named && self.is_replaced(&subject)) {
-            self.require_grantable(&subject, grant)?;
+            self.require_grants_managed(&subject, grant)?;
         }
         let is_granted_again =
             |step: &Step| matches!(step, Step::Grant { grant: other, .. } if other == grant);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Parameters that engines and crawlers keep for people and optimizers; no reader finds data by them.
-const NOTES: [&str; 16] = [
+const INFORMATIONAL_PARAMETERS: [&str; 16] = [
     "averageRecordSize",
     "COLUMN_STATS_ACCURATE",
     "comment",
@@ -26,7 +26,7 @@ const NOTES: [&str; 16] = [
 
 /// Returns the paths of the columns of a table and of what is nested in them, in lower case: grants
 /// and filters name them without case. What is nested is written `"column"."field"` (F-6).
-pub(super) fn names(table: &Table) -> BTreeSet<String> {
+pub(super) fn column_paths(table: &Table) -> BTreeSet<String> {
     let shown = shown_fields(table, false);
     shown.into_iter().map(|(path, _)| path).collect()
 }
@@ -62,7 +62,8 @@ pub(super) fn shows_other_data(current: &Table, sent: &Table) -> bool {
     let by_position = may_be_read_by_position(&sent);
     let mut known = shown_fields(&current, by_position).into_iter();
     let is_known = |field: (String, String)| known.by_ref().any(|other| other == field);
-    !shown_fields(&sent, by_position).into_iter().all(is_known) || origin(&current) != origin(&sent)
+    !shown_fields(&sent, by_position).into_iter().all(is_known)
+        || data_source(&current) != data_source(&sent)
 }
 
 /// Whether an engine may take the n-th column of a table from the n-th position of the data. It takes them by name
@@ -237,7 +238,7 @@ impl TypeScan {
 }
 
 /// Everything else of a table by which a reader finds and reads its data.
-fn origin(table: &Table) -> Value {
+fn data_source(table: &Table) -> Value {
     let mut all = serde_json::to_value(table).unwrap_or_default();
     let described = [
         "Description",
@@ -250,9 +251,9 @@ fn origin(table: &Table) -> Value {
     without(&mut all, &described);
     if let Some(descriptor) = all.get_mut("StorageDescriptor") {
         without(descriptor, &["Columns"]);
-        without_notes(descriptor);
+        without_informational_parameters(descriptor);
     }
-    without_notes(&mut all);
+    without_informational_parameters(&mut all);
     all
 }
 
@@ -262,9 +263,9 @@ fn without(object: &mut Value, keys: &[&str]) {
     }
 }
 
-fn without_notes(object: &mut Value) {
+fn without_informational_parameters(object: &mut Value) {
     if let Some(parameters) = object.get_mut("Parameters") {
-        without(parameters, &NOTES);
+        without(parameters, &INFORMATIONAL_PARAMETERS);
         if parameters.as_object().is_some_and(|left| left.is_empty()) {
             without(object, &["Parameters"]);
         }
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_nested_has_a_path_at_any_depth() {
         let kind = "struct<A:array<struct<b:decimal(3, 1)>>,c:map<int,struct<d:int>>,e:int>";
-        let found: Vec<String> = names(&plain(&[("X", kind), ("a.b", "int")]))
+        let found: Vec<String> = column_paths(&plain(&[("X", kind), ("a.b", "int")]))
             .into_iter()
             .collect();
         let nested = [

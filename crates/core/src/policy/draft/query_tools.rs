@@ -94,9 +94,9 @@ impl Drafted {
         };
         let peer = standby.read().and_then(|groups| groups.get(name));
         let peer = peer.and_then(Reading::read);
-        let place = peer.and_then(|peer| peer.result_location.as_deref());
+        let of_peer = peer.and_then(|peer| peer.result_location.as_deref());
         if let Some(location) = &group.result_location {
-            let pair = place.map(|place| without_common_end(location, place));
+            let pair = of_peer.map(|of_peer| without_common_end(location, of_peer));
             self.add_pair(text, name, "result-location", (location, pair));
         }
         let keys = peer.map(|peer| &peer.kms_keys);
@@ -146,7 +146,7 @@ impl Drafted {
     }
 }
 
-/// Two places without the directories at their ends that are the same: `s3://a/etl/` and `s3://b/etl/` are
+/// Two locations without the directories at their ends that are the same: `s3://a/etl/` and `s3://b/etl/` are
 /// `s3://a/` and `s3://b/`.
 fn without_common_end(one: &str, other: &str) -> (String, String) {
     let (mut one, mut other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn workgroups_of_one_name_pair_their_places_and_keys() {
+    fn workgroups_of_one_name_pair_their_locations_and_keys() {
         let primary = groups(&[
             ("bi", Some("s3://results-a/bi/"), &["alias/a"]),
             ("etl", Some("s3://results-a/etl"), &["alias/a"]),

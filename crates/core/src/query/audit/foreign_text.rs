@@ -1,4 +1,4 @@
-//! What in the fields of an object names a place, a key, a function or a Region of the primary, found by
+//! What in the fields of an object names a location, a key, a function or a Region of the primary, found by
 //! plain search over every text.
 
 use crate::location::Location;
@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 /// The names that belong to the primary.
 pub(super) struct PrimaryNames {
     region: String,
-    places: Vec<Location>,
-    standby_places: Vec<Location>,
+    locations: Vec<Location>,
+    standby_locations: Vec<Location>,
     keys: BTreeSet<String>,
     standby_keys: BTreeSet<String>,
     keeps_unmapped: bool,
@@ -23,7 +23,7 @@ impl PrimaryNames {
         let (primary, standby) = (inputs.epoch.primary(), inputs.epoch.standby());
         let of_results = inputs.query.result_locations.pairs();
         let pairs = inputs.policy.locations.pairs().iter().chain(of_results);
-        let (places, standby_places) = pairs
+        let (locations, standby_locations) = pairs
             .map(|pair| {
                 (
                     pair.sites.get(primary).clone(),
@@ -37,8 +37,8 @@ impl PrimaryNames {
             .unzip();
         Self {
             region: inputs.policy.primary(inputs.epoch).region.clone(),
-            places,
-            standby_places,
+            locations,
+            standby_locations,
             keys,
             standby_keys,
             keeps_unmapped: inputs.policy.unmapped_location == UnmappedLocation::Keep,
@@ -67,20 +67,21 @@ impl PrimaryNames {
             true => without_comments(text),
             false => text.to_owned(),
         };
-        places_in(&text)
+        locations_in(&text)
             .into_iter()
-            .find(|place| self.is_foreign(place))
+            .find(|location| self.is_foreign(location))
     }
 
-    fn is_foreign(&self, place: &str) -> bool {
-        let Ok(location) = Location::parse(place) else {
+    fn is_foreign(&self, location: &str) -> bool {
+        let Ok(location) = Location::parse(location) else {
             return true;
         };
-        let is_in = |places: &[Location]| places.iter().any(|known| known.contains(&location));
-        if is_in(&self.standby_places) {
+        let is_in =
+            |locations: &[Location]| locations.iter().any(|known| known.contains(&location));
+        if is_in(&self.standby_locations) {
             return false;
         }
-        is_in(&self.places) || !self.keeps_unmapped
+        is_in(&self.locations) || !self.keeps_unmapped
     }
 }
 
@@ -137,8 +138,8 @@ fn masked_value(path: &str, value: &Value) -> Value {
         }
         Value::String(text) if matches!(path, "QueryString" | "QueryStatement") => {
             let mut masked = text.clone();
-            for place in places_in(text) {
-                masked = masked.replacen(&place, "s3:", 1);
+            for location in locations_in(text) {
+                masked = masked.replacen(&location, "s3:", 1);
             }
             Value::String(masked)
         }
@@ -156,8 +157,8 @@ fn masked_value(path: &str, value: &Value) -> Value {
     }
 }
 
-/// Every place in S3 that a text names, up to a quotation mark, a blank or a separator.
-fn places_in(text: &str) -> Vec<String> {
+/// Every location in S3 that a text names, up to a quotation mark, a blank or a separator.
+fn locations_in(text: &str) -> Vec<String> {
     let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
     let mut from = 0;
@@ -171,12 +172,12 @@ fn places_in(text: &str) -> Vec<String> {
         let tail = text.get(at..).unwrap_or_default();
         let end = tail
             .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | ',' | ';' | ')'));
-        let place = tail.get(..end.unwrap_or(tail.len())).unwrap_or_default();
-        let is_other_arn = place.starts_with("arn:") && !place.contains(":s3:::");
+        let location = tail.get(..end.unwrap_or(tail.len())).unwrap_or_default();
+        let is_other_arn = location.starts_with("arn:") && !location.contains(":s3:::");
         if !is_other_arn {
-            found.push(place.to_owned());
+            found.push(location.to_owned());
         }
-        from = at + place.len().max(1);
+        from = at + location.len().max(1);
     }
     found
 }

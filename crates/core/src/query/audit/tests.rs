@@ -448,9 +448,9 @@ fn the_audit_keeps_what_the_standby_changed_while_it_was_the_primary() {
 /// A crawler and a trigger to update, and of each one to create; the crawler of the standby runs by itself.
 fn glue_world() -> World {
     let epoch = Epoch::INITIAL;
-    let crawler = |name: &str, place: &str, more: Value| {
+    let crawler = |name: &str, location: &str, more: Value| {
         let mut content = json!({"Role": "crawl", "DatabaseName": "sales",
-            "Targets": {"S3Targets": [{"Path": place}]}});
+            "Targets": {"S3Targets": [{"Path": location}]}});
         content
             .as_object_mut()
             .unwrap()

@@ -81,16 +81,16 @@ fn a_bad_row_is_one_bad_schema_and_lost_rights_are_no_empty_listing() {
         "twinlake", "t", "null", "null", "null", "null", "null", "null",
     ]);
     assert_eq!(read(&[none.clone()], &[]), Vec::new());
-    let place = ("reports", "us-east-1");
+    let location = ("reports", "us-east-1");
     let mut denied = none;
     denied[1] = Some("f".to_owned());
     assert_eq!(
-        read_external_schemas(place, &[denied], &[]),
+        read_external_schemas(location, &[denied], &[]),
         Err(IncompleteSchemas::NoSuperuser("twinlake".to_owned()))
     );
     for rows in [vec![], vec![row(&["twinlake", "true"])]] {
         assert_eq!(
-            read_external_schemas(place, &rows, &[]),
+            read_external_schemas(location, &rows, &[]),
             Err(IncompleteSchemas::Malformed)
         );
     }

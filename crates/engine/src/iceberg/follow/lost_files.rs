@@ -14,7 +14,7 @@ use twinlake_iceberg::{
 /// The most paths of lost files that are kept.
 const MAX_LOST_SAMPLES: usize = 5;
 
-/// The files of a place by hashes of their paths and sizes: a table may have a million.
+/// The files of a location by hashes of their paths and sizes: a table may have a million.
 struct ListedFiles {
     prefix: String,
     hashes: BTreeSet<u64>,
@@ -54,7 +54,7 @@ fn add(lost: &mut LostFiles, counted: &mut BTreeSet<u64>, path: String) {
     }
 }
 
-/// The files of the current snapshot that do not exist, or have another size, by a listing of the table's place;
+/// The files of the current snapshot that do not exist, or have another size, by a listing of the table's location;
 /// what lies elsewhere is looked for singly. Where a list or a manifest is gone, what it names is not known.
 /// `None` if time ran out.
 pub(super) async fn lost_files(

@@ -47,7 +47,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
     }
 
     /// The files that are missing, or have another size: where many are open, by a listing of the table's
-    /// place; few, and those elsewhere, singly. Once time ran out, nothing is listed, and only the first
+    /// location; few, and those elsewhere, singly. Once time ran out, nothing is listed, and only the first
     /// files are looked for: so each call gets on.
     pub(super) async fn missing_files(
         &self,
@@ -59,7 +59,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             files.map(|(path, size)| (path.as_str(), *size)).collect();
         let mut arrival = Arrival::default();
         if open.len() > MAX_SINGLE_LOOKS && !(self.is_late)() {
-            arrival.pending = self.list_place(location, &mut open).await?;
+            arrival.pending = self.list_location(location, &mut open).await?;
         }
         self.progress.files_expected(open.len());
         // Manifest by manifest: one of which all files were found is not looked at again.
@@ -94,9 +94,9 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         Ok(arrival)
     }
 
-    /// Lists the table's place, and removes its files from `open`. Returns those that are missing there, or
+    /// Lists the table's location, and removes its files from `open`. Returns those that are missing there, or
     /// have another size: a listing shows each file that exists.
-    async fn list_place(
+    async fn list_location(
         &self,
         location: &str,
         open: &mut BTreeMap<&str, u64>,

@@ -38,7 +38,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         kind: RelocatedKind,
     ) -> Result<Relocated, IcebergError> {
         let path = self.own.path_of(source_path, source, &relocated);
-        if self.memory.is_removed(&path) {
+        if self.memory.is_being_removed(&path) {
             return Ok(Relocated::Left);
         }
         let length = u64::try_from(relocated.len()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Rewritten files that are not needed any more, until they are removed.
+//! Rewritten files that are not needed any more, until they are being_removed.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub(super) struct UnneededFiles {
     /// Since when the catalog entry is known to show a commit without the file.
     since: BTreeMap<String, Option<Timestamp>>,
     /// Files that a run is removing, and since when. Nobody may rely on them, nor write them again.
-    removed: BTreeMap<String, Timestamp>,
+    being_removed: BTreeMap<String, Timestamp>,
 }
 
 impl UnneededFiles {
@@ -33,12 +33,12 @@ impl UnneededFiles {
         self.since.remove(path).is_some()
     }
 
-    pub(super) fn is_removed(&self, path: &str) -> bool {
-        self.removed.contains_key(path)
+    pub(super) fn is_being_removed(&self, path: &str) -> bool {
+        self.being_removed.contains_key(path)
     }
 
     pub(super) fn has(&self, path: &str) -> bool {
-        self.since.contains_key(path) || self.is_removed(path)
+        self.since.contains_key(path) || self.is_being_removed(path)
     }
 
     /// Forgets the files for which a predicate says that they do not exist.
@@ -52,11 +52,11 @@ impl UnneededFiles {
         for since in self.since.values_mut() {
             since.get_or_insert(now);
         }
-        let removed = std::mem::take(&mut self.removed);
-        for (path, at) in removed {
+        let being_removed = std::mem::take(&mut self.being_removed);
+        for (path, at) in being_removed {
             match at.plus_secs(REMOVAL_SECS) <= now {
                 true => drop(self.since.insert(path, Some(at))),
-                false => drop(self.removed.insert(path, at)),
+                false => drop(self.being_removed.insert(path, at)),
             }
         }
     }
@@ -65,13 +65,13 @@ impl UnneededFiles {
         since.is_some_and(|at| at.plus_secs(UNNEEDED_GRACE_SECS) <= now)
     }
 
-    /// Whether a file is to be removed.
+    /// Whether a file is to be being_removed.
     pub(super) fn has_due(&self, now: Timestamp) -> bool {
         let mut since = self.since.values();
         since.any(|since| Self::is_due(*since, now))
     }
 
-    /// Marks the files that are due as being removed, and returns them. Delete them only after this is stored.
+    /// Marks the files that are due as being being_removed, and returns them. Delete them only after this is stored.
     pub(super) fn begin_removal(&mut self, now: Timestamp) -> Vec<String> {
         let due = self.since.iter();
         let due = due.filter(|(_, since)| Self::is_due(**since, now));
@@ -81,7 +81,7 @@ impl UnneededFiles {
             .collect();
         for path in &due {
             self.since.remove(path);
-            self.removed.insert(path.clone(), now);
+            self.being_removed.insert(path.clone(), now);
         }
         due
     }
@@ -108,7 +108,7 @@ mod tests {
         assert!(!files.has_due(at(DAY + 99)) && files.has_due(at(DAY + 100)));
         assert_eq!(files.begin_removal(at(DAY + 99)), Vec::<String>::new());
         assert_eq!(files.begin_removal(at(DAY + 100)), ["f"]);
-        assert!(files.is_removed("f") && !files.reclaim("f"));
+        assert!(files.is_being_removed("f") && !files.reclaim("f"));
     }
 
     #[test]
@@ -127,9 +127,9 @@ mod tests {
         files.record_shown(at(0));
         assert_eq!(files.begin_removal(at(DAY)).len(), 1);
         files.record_shown(at(DAY + REMOVAL_SECS - 1));
-        assert!(files.is_removed("f"));
+        assert!(files.is_being_removed("f"));
         files.record_shown(at(DAY + REMOVAL_SECS));
-        assert!(!files.is_removed("f"));
+        assert!(!files.is_being_removed("f"));
         let later = at(2 * DAY + REMOVAL_SECS);
         assert_eq!(files.clone().begin_removal(later), ["f"]);
         files.forget(|path| path == "f");

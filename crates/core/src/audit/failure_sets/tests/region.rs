@@ -431,7 +431,7 @@ impl Region {
                 .into_iter()
                 .map(|attachment| ObservedAttachment {
                     attachment,
-                    index_status: IndexStatus::Active,
+                    index_status: IndexStatus::Present,
                 });
             let keyed: Attachments = by_key(observed.collect());
             snapshot

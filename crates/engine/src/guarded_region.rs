@@ -18,12 +18,12 @@ use twinlake_core::{
 
 /// A Region whose writing calls check the lease first. Calls that read do not.
 #[derive(Debug)]
-pub struct FencedRegion<R, L, C> {
+pub struct GuardedRegion<R, L, C> {
     region: R,
     fence: Option<Arc<WriteFence<L, C>>>,
 }
 
-impl<R, L, C> FencedRegion<R, L, C> {
+impl<R, L, C> GuardedRegion<R, L, C> {
     /// Checks the lease before each write to a Region. `None` is for a Region whose ledger is kept in a file: no
     /// Lambda function writes to it.
     #[must_use]
@@ -51,7 +51,7 @@ macro_rules! fenced {
     )*};
 }
 
-impl<R: ReadRegion, L: EpochSource, C: Clock> ReadRegion for FencedRegion<R, L, C> {
+impl<R: ReadRegion, L: EpochSource, C: Clock> ReadRegion for GuardedRegion<R, L, C> {
     fn region(&self) -> &str {
         self.region.region()
     }
@@ -63,6 +63,6 @@ impl<R: ReadRegion, L: EpochSource, C: Clock> ReadRegion for FencedRegion<R, L, 
     read_region_calls! { delegated }
 }
 
-impl<R: WriteRegion, L: EpochSource, C: Clock> WriteRegion for FencedRegion<R, L, C> {
+impl<R: WriteRegion, L: EpochSource, C: Clock> WriteRegion for GuardedRegion<R, L, C> {
     write_region_calls! { fenced }
 }

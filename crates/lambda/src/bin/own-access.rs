@@ -4,14 +4,14 @@
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use twinlake_lambda::{Runtime, lake_access};
+use twinlake_lambda::{Runtime, own_access};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let runtime = Runtime::from_environment().await?;
     let runtime = &runtime;
     run(service_fn(move |event: LambdaEvent<Value>| {
-        lake_access(runtime, event)
+        own_access(runtime, event)
     }))
     .await
 }
