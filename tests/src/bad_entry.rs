@@ -125,13 +125,13 @@ impl BadEntry {
     #[must_use]
     pub fn carries(self, key: &str, table: &TableId) -> bool {
         let database = Subject::Database(table.database.clone());
-        self == Self::RefusedOptIn
-            && key.starts_with("grant|")
-            && key.ends_with("|IAM_ALLOWED_PRINCIPALS")
-            && equality_oracle::is_about(key, &database)
+        // What an opt-in on an unknown resource limits is not known.
+        let is_held = self == Self::OptInOnUnknownResource
+            || (self == Self::RefusedOptIn && equality_oracle::is_about(key, &database));
+        is_held && key.starts_with("grant|") && key.ends_with("|IAM_ALLOWED_PRINCIPALS")
     }
 
-    /// FileLocations the entry in the primary. Errors are ignored, since the history may have deleted what
+    /// Places the entry in the primary. Errors are ignored, since the history may have deleted what
     /// it belongs to.
     pub fn place(self, harness: &TestHarness, table: &TableId) {
         for (name, request) in self.calls(table) {
@@ -139,7 +139,7 @@ impl BadEntry {
         }
     }
 
-    /// FileLocations entries of every kind beside it that can be replicated.
+    /// Places entries of every kind beside it that can be replicated.
     pub fn place_neighbours(harness: &TestHarness, table: &TableId) {
         let (database, name) = (table.database.as_str(), table.table.as_str());
         let on_table = json!({"Table": {"DatabaseName": database, "Name": name}});

@@ -154,8 +154,7 @@ fn status(status: &StatusString) -> Option<StatementStatus> {
         StatusString::Failed => StatementStatus::Failed,
         StatusString::Aborted => StatementStatus::Aborted,
         // It is for listings; others are of a later API.
-        StatusString::All => return None,
-        _ => return None,
+        StatusString::All | _ => return None,
     })
 }
 
@@ -167,8 +166,7 @@ fn column(field: &Field) -> Option<Option<String>> {
         Field::LongValue(number) => Some(number.to_string()),
         Field::DoubleValue(number) => Some(number.to_string()),
         Field::BooleanValue(flag) => Some(flag.to_string()),
-        Field::BlobValue(_) => return None,
-        _ => return None,
+        Field::BlobValue(_) | _ => return None,
     })
 }
 

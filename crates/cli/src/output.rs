@@ -45,9 +45,9 @@ pub fn finish() -> Result<(), CliError> {
 }
 
 fn failure_of(error: &std::io::Error) -> Result<(), CliError> {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(CliError::File {
+    match error.kind() == ErrorKind::BrokenPipe {
+        true => Ok(()),
+        false => Err(CliError::File {
             path: "standard output".to_owned(),
             problem: format!("{error}. What the command has done stays done"),
         }),

@@ -60,7 +60,7 @@ mod tests {
         let mut readers = DataReaders::default();
         readers.add(&record(&|_| {}));
         readers.add(&record(&|one| {
-            one["eventTime"] = json!("2026-11-20T10:20:00Z")
+            one["eventTime"] = json!("2026-11-20T10:20:00Z");
         }));
         readers.add(&record(&|one| {
             one["additionalEventData"]["lakeFormationPrincipal"] =

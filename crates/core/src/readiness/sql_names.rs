@@ -19,7 +19,6 @@ enum Token {
 /// The databases in names of two or three parts where a table may stand, in lower case: after FROM and JOIN, after a
 /// comma of the same list, and after a parenthesis there. The list may hold names that are no databases, such as the
 /// alias in `EXTRACT(year FROM t.day)`. A backslash escapes nothing, as in Athena.
-
 pub(super) fn databases_of(sql: &str) -> BTreeSet<String> {
     let tokens = tokens(sql);
     let mut found = BTreeSet::new();

@@ -26,6 +26,39 @@ pub(super) async fn read_inventories<E: Environment>(
     Some(futures_util::future::join(primary, standby).await)
 }
 
+/// What the listings of grants could not show, or show differently.
+fn listing_findings<E: Environment>(
+    context: &Context<'_, E>,
+    prefetched: &Prefetched,
+) -> Vec<(FindingKind, String)> {
+    let regions = [context.primary.region(), context.standby.region()];
+    let indexes = prefetched.grants.iter();
+    let indexes = indexes.flat_map(|(primary, standby)| [primary, standby]);
+    let mut findings = Vec::new();
+    for (region, index) in regions.into_iter().zip(indexes) {
+        let Some(index) = index.present() else {
+            continue;
+        };
+        for (kind, error) in &index.refused_types {
+            let detail = format!(
+                "{region} refuses to list the grants on resources of type {}: what its listing without a \
+                 filter lacks of them does not count as revoked ({error})",
+                kind.as_str()
+            );
+            findings.push((FindingKind::Unreadable, detail));
+        }
+        if let Some(example) = index.inconsistent.first() {
+            let count = index.inconsistent.len();
+            let detail = format!(
+                "{count} x grant that only one of two listings of {region} shows, such as {example}; it \
+                 counts as granted"
+            );
+            findings.push((FindingKind::Unsupported, detail));
+        }
+    }
+    findings
+}
+
 /// Adds findings for objects that are not replicated, and for settings that are only compared.
 pub(super) fn report_unreplicated<E: Environment>(
     context: &Context<'_, E>,
@@ -49,34 +82,8 @@ pub(super) fn report_unreplicated<E: Environment>(
             detail,
         });
     };
-    for (region, index) in [context.primary.region(), context.standby.region()]
-        .into_iter()
-        .zip(
-            prefetched
-                .grants
-                .iter()
-                .flat_map(|(primary, standby)| [primary, standby]),
-        )
-    {
-        let Some(index) = index.present() else {
-            continue;
-        };
-        for (kind, error) in &index.refused_types {
-            let detail = format!(
-                "{region} refuses to list the grants on resources of type {}: what its listing without a \
-                 filter lacks of them does not count as revoked ({error})",
-                kind.as_str()
-            );
-            add_finding(FindingKind::Unreadable, detail);
-        }
-        if let Some(example) = index.inconsistent.first() {
-            let count = index.inconsistent.len();
-            let detail = format!(
-                "{count} x grant that only one of two listings of {region} shows, such as {example}; it \
-                 counts as granted"
-            );
-            add_finding(FindingKind::Unsupported, detail);
-        }
+    for (kind, detail) in listing_findings(context, prefetched) {
+        add_finding(kind, detail);
     }
     for (kind, count) in counts {
         add_finding(FindingKind::Unsupported, format!("{count} x {kind}"));

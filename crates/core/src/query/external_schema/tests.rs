@@ -80,7 +80,7 @@ fn a_bad_row_is_one_bad_schema_and_lost_rights_are_no_empty_listing() {
     let none = row(&[
         "twinlake", "t", "null", "null", "null", "null", "null", "null",
     ]);
-    assert_eq!(read(&[none.clone()], &[]), Vec::new());
+    assert_eq!(read(std::slice::from_ref(&none), &[]), Vec::new());
     let location = ("reports", "us-east-1");
     let mut denied = none;
     denied[1] = Some("f".to_owned());
