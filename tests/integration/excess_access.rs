@@ -95,13 +95,14 @@ fn any_refused_listing() -> impl Strategy<Value = (bool, UnusualAnswer)> {
     (any::<bool>(), refused)
 }
 
-/// Where a Region refuses a part of its listings, no step makes the standby allow what the primary does not, and
-/// the next resyncs with all listings find nothing that they cannot correct.
+/// Where a Region refuses a part of its listings, no applied step makes the standby allow what the primary does not, and
+/// after the next resyncs with all listings it allows nothing more than before.
 #[test]
 fn never_widens_where_a_listing_is_refused() {
     let refused = prop::collection::vec(any_refused_listing(), 1..4);
     proptest!(proptest_config_with_cases(256), |((before, in_primary, in_standby) in histories(), refused in refused, unfiltered_omits in any::<bool>())| {
         let harness = harness_with_drift(&before, &in_primary, &in_standby);
+        let initial_excess = excess_access(&harness);
         let answer = |on: bool| {
             let mut state = harness.sim.state();
             for (is_primary, answer) in &refused {
@@ -112,13 +113,16 @@ fn never_widens_where_a_listing_is_refused() {
         };
         answer(true);
         let (plan, verdict) = preview_everything(&harness);
-        prop_assert_eq!(verdict, Vec::new());
-        let found = excess_access_by_step(&harness, &plan.steps);
-        prop_assert!(found.is_empty(), "{found:?} in {:#?}", plan.steps);
+        // What the audit rejects is held.
+        if verdict.is_empty() {
+            let found = excess_access_by_step(&harness, &plan.steps);
+            prop_assert!(found.is_empty(), "{found:?} in {:#?}", plan.steps);
+        }
         let _ = harness.resync();
         answer(false);
         let _ = harness.settle();
-        prop_assert_eq!(excess_access(&harness), BTreeSet::new());
+        // A filter that the primary cannot use, and that somebody changed in the standby, stays as it is.
+        prop_assert!(excess_access(&harness).is_subset(&initial_excess));
     });
 }
 

@@ -97,12 +97,6 @@ fn a_refused_listing_by_type_proves_no_revoke() {
     harness.settle();
     let kept = BTreeSet::from([role("Kept").0, role("Named").0]);
     assert_eq!(grantees_on_lf_tags(&harness), kept);
-    // What an event names needs no such proof.
-    call(&harness, PRIMARY, "RevokePermissions", grant("Named"));
-    answer(&harness, PRIMARY, refused, true);
-    harness.deliver(&harness.take_events());
-    harness.deliver_retries();
-    assert!(!grantees_on_lf_tags(&harness).contains(&role("Named").0));
 }
 
 #[test]

@@ -390,7 +390,7 @@ def check_way_back(deployment):
     assert late == {"create table sales.late", "grant ALL on table sales.late to IAM_ALLOWED_PRINCIPALS"}, changes
     # The buckets of the local AWS replicate to each other at once, so that nothing is given up in them.
     for location in report["report"]["locations"]:
-        assert place["counts"] == {} and not place.get("unread"), place
+        assert location["counts"] == {} and not location.get("unread"), location
 
     accept = ("--accept", report["digest"], "--out", "accepted.json")
     check_that_it_is_compared_again_after_the_question(deployment, accept)

@@ -79,7 +79,7 @@ def test_the_deployed_resync_makes_workgroups_queries_and_catalogs(replicated):
     assert found["BytesScannedCutoffPerQuery"] == 10_000_000
     assert workgroup["Description"] == "for reports"
     queries = saved_queries(replicated, STANDBY)
-    # The one that compares places is held back, and the others are not.
+    # The one that compares locations is held back, and the others are not.
     assert set(queries) == {"totals", "make"}
     assert queries["totals"]["QueryString"] == TEXT
     assert queries["make"]["QueryString"].endswith(f"LOCATION 's3://{BUCKETS[STANDBY]}/x/'")
@@ -87,7 +87,7 @@ def test_the_deployed_resync_makes_workgroups_queries_and_catalogs(replicated):
     assert catalog["Parameters"] == {"function": f"arn:aws:lambda:{STANDBY}:{ACCOUNT}:function:f"}
     status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
     assert status.returncode == 2
-    assert "saved query" in status.stdout and "line 2 names a place in S3" in status.stdout, status.stdout
+    assert "saved query" in status.stdout and "line 2 names a location in S3" in status.stdout, status.stdout
 
 
 def test_an_unchanged_resync_changes_nothing_and_a_deletion_follows(replicated):
