@@ -340,6 +340,13 @@ fn classify_invalid_input(message: &str) -> CallErrorKind {
     }
 }
 
+/// Codes that tests of other files answer with.
+#[cfg(test)]
+pub(crate) mod codes {
+    pub(crate) const INVALID_INPUT: &str = "InvalidInputException";
+    pub(crate) const ALREADY_EXISTS: &str = "AlreadyExistsException";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

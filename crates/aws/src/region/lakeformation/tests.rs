@@ -1,5 +1,6 @@
 //! The writes of Lake Formation, over answers that nothing documented excludes.
 
+use crate::call_error::codes;
 use crate::region::AwsRegion;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
@@ -123,7 +124,7 @@ async fn settings_are_written_only_from_a_read_that_has_what_stays() {
 
 #[tokio::test]
 async fn an_lf_tag_is_deleted_only_with_its_last_value() {
-    let refused = || (Some("InvalidInputException"), json!({"Message": "no"}));
+    let refused = || (Some(codes::INVALID_INPUT), json!({"Message": "no"}));
     let listed = |values: &[&str]| (None, json!({"TagKey": "class", "TagValues": values}));
     let with_delete = ["UpdateLFTag", "GetLFTag", "DeleteLFTag"];
     for (second_read, calls) in [
@@ -163,7 +164,7 @@ fn described(role: &str, hybrid_access: bool) -> Answer {
 }
 
 fn duplicate() -> Answer {
-    (Some("AlreadyExistsException"), json!({"Message": "exists"}))
+    (Some(codes::ALREADY_EXISTS), json!({"Message": "exists"}))
 }
 
 #[tokio::test]
@@ -196,7 +197,7 @@ async fn a_location_whose_new_registration_is_refused_gets_its_former_one_back()
         ("DescribeResource", described(linked_role, false)),
         (
             "RegisterResource",
-            (Some("InvalidInputException"), json!({"Message": "no"})),
+            (Some(codes::INVALID_INPUT), json!({"Message": "no"})),
         ),
     ]);
     let region = service.region();
