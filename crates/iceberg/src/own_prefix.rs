@@ -37,7 +37,7 @@ pub struct OwnPrefix {
 )]
 pub struct PairingIdError(pub String);
 
-/// Why a table has no location for rewritten files.
+/// Why a table has no prefix for rewritten files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnPrefixError {
     /// The id of the pairing.

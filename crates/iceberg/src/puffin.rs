@@ -119,7 +119,7 @@ struct FooterBlob<'a> {
     codec: Option<String>,
     offset: Option<i64>,
     length: Option<i64>,
-    /// With its location in the JSON.
+    /// With its position in the JSON.
     referenced: Option<(String, &'a RawValue)>,
     cardinality: Option<i64>,
 }

@@ -217,7 +217,7 @@ fn an_undo_names_the_operation_that_it_does_not_undo_and_tells_what_stays_revoke
     let refused = of_failover().unwrap_err().to_string();
     assert!(refused.contains("twinlake switchover --undo"), "{refused}");
     assert_eq!(documents(&pair.india), 1);
-    // A failover takes its location, and is undone before its epoch.
+    // A failover takes its place, and is undone before its epoch.
     let request = FailoverRequest {
         accepts_loss: true,
         ..FailoverRequest::default()

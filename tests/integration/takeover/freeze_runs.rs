@@ -105,7 +105,7 @@ fn a_new_run_beside_an_undo_is_refused_until_the_undo_cannot_grant_any_more() {
         panic!("{refused:?}");
     };
     assert_eq!(gate, FailoverGate::UndoEnded);
-    // Another undo takes its location at once.
+    // Another undo takes its place at once.
     undo(&pair).unwrap().unwrap();
     let again = there(&pair).unwrap();
     assert!(

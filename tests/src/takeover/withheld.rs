@@ -8,7 +8,7 @@ use twinlake_core::divergence::{DivergenceReport, FormerChangeKind};
 use twinlake_core::step::RevokeCause;
 use twinlake_core::{Step, Subject};
 
-/// The databases of the new_primary whose default permissions are open, and closed in the former primary.
+/// The databases of the new primary whose default permissions are open, and closed in the former primary.
 ///
 /// # Panics
 /// They cannot be listed.

@@ -134,7 +134,7 @@ struct Walk<'a> {
     fields: Vec<i16>,
 }
 
-/// In location of the id of a field: an item of a list or a map.
+/// In place of the id of a field: an item of a list or a map.
 const ITEM: i16 = -1;
 const CUT: &str = "its footer or a page header is cut off";
 

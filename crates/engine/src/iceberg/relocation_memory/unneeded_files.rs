@@ -1,4 +1,4 @@
-//! Rewritten files that are not needed any more, until they are being_removed.
+//! Rewritten files that are not needed any more, until they are removed.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,13 +65,13 @@ impl UnneededFiles {
         since.is_some_and(|at| at.plus_secs(UNNEEDED_GRACE_SECS) <= now)
     }
 
-    /// Whether a file is to be being_removed.
+    /// Whether a file is to be removed.
     pub(super) fn has_due(&self, now: Timestamp) -> bool {
         let mut since = self.since.values();
         since.any(|since| Self::is_due(*since, now))
     }
 
-    /// Marks the files that are due as being being_removed, and returns them. Delete them only after this is stored.
+    /// Marks the files that are due as being removed, and returns them. Delete them only after this is stored.
     pub(super) fn begin_removal(&mut self, now: Timestamp) -> Vec<String> {
         let due = self.since.iter();
         let due = due.filter(|(_, since)| Self::is_due(**since, now));
