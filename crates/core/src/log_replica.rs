@@ -154,6 +154,9 @@ pub struct LogReplica {
     /// Whether they are for longer than the objective.
     #[serde(default)]
     pub is_overdue: bool,
+    /// Since when something that was found waits for a reconciliation that tells people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold_since: Option<Timestamp>,
     /// When it is looked at again by a message that is in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_look_at: Option<Timestamp>,
@@ -267,6 +270,7 @@ mod tests {
             findings: LogFindings::default(),
             since: None,
             is_overdue: false,
+            untold_since: None,
             next_look_at: None,
         };
         assert!(!replica.is_due(&table, now.plus_secs(LOG_LOOK_SECS - 1)));

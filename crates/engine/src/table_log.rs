@@ -154,20 +154,25 @@ fn after_look(
             unread,
             checkpoint: _,
         } = findings;
-        let told = (missing.clone(), absolute.clone(), unread.clone());
-        (told, missing.is_some(), is_overdue)
+        (missing.clone(), absolute.clone(), unread.clone(), is_overdue)
     };
     let told_before = before.map(|log| told(&log.findings, log.is_overdue));
     let told_before = told_before.unwrap_or_else(|| told(&LogFindings::default(), false));
-    let told_now = told(&findings, is_overdue);
-    let is_as_before = (told_before.1, told_before.2) == (told_now.1, told_now.2);
-    // Counts change with each look while files arrive: they are told with the next look.
-    let was_just_looked_at = before.is_some_and(|log| {
-        let interval = i64::from(LOOK_INTERVAL_SECS);
-        log.looked_at.plus_secs(interval) > now
+    let untold_before = before.and_then(|log| log.untold_since);
+    let has_news = told_before != told(&findings, is_overdue) || untold_before.is_some();
+    let untold_since = untold_before.unwrap_or(now);
+    // While files arrive, each look finds other ones missing, and a reconciliation that finds files missing looks again
+    // at once. Only then do the news wait, for as long as the queued message does.
+    let is_still_arriving = before.is_some_and(|log| {
+        let leads_out = findings.absolute.count > 0;
+        let is_still_missing = is_missing && log.findings.missing.is_some();
+        is_still_missing && (log.is_overdue, log.leads_out()) == (is_overdue, leads_out)
     });
+    let may_wait =
+        is_still_arriving && untold_since.plus_secs(i64::from(LOOK_INTERVAL_SECS)) > now;
+    let is_told = has_news && !may_wait;
     let next = match since {
-        _ if told_before != told_now && !(is_as_before && was_just_looked_at) => NextCheck::AtOnce,
+        _ if is_told => NextCheck::AtOnce,
         None => NextCheck::None,
         Some(since) if since.plus_secs(SLOW_LOOKS_AFTER_SECS) <= now => {
             NextCheck::Later(SLOW_LOOK_INTERVAL_SECS)
@@ -180,6 +185,7 @@ fn after_look(
         findings,
         since,
         is_overdue,
+        untold_since: (has_news && !is_told).then_some(untold_since),
         next_look_at: match next {
             NextCheck::Later(delay) => Some(now.plus_secs(i64::from(delay))),
             NextCheck::AtOnce | NextCheck::None => None,
@@ -252,11 +258,63 @@ mod tests {
             let now = start.plus_secs(30 * i64::try_from(look).unwrap());
             let next;
             (log, next) = after_look(Some(&log), &table(), findings, now);
+            let is_told = look % 3 == 0;
+            let expected = match is_told {
+                true => NextCheck::AtOnce,
+                false => NextCheck::Later(LOOK_INTERVAL_SECS),
+            };
             assert_eq!(
-                (next, log.since),
-                (NextCheck::Later(LOOK_INTERVAL_SECS), Some(now))
+                (next, log.since, log.untold_since.is_none()),
+                (expected, Some(now), is_told)
             );
         }
+    }
+
+    #[test]
+    fn what_else_changes_is_told_at_once_also_right_after_a_look() {
+        let start = Timestamp::from_millis(0);
+        let absolute = AbsolutePaths {
+            count: 1,
+            samples: vec!["s3://other/f".to_owned()],
+        };
+        let unread = Some("it is denied".to_owned());
+        let found = |missing: LogFindings, leads_out: bool, is_unread: bool| LogFindings {
+            absolute: match leads_out {
+                true => absolute.clone(),
+                false => AbsolutePaths::default(),
+            },
+            unread: unread.clone().filter(|_| is_unread),
+            ..missing
+        };
+        let whole = LogFindings::default;
+        for (before, now) in [
+            (found(whole(), false, false), found(whole(), true, false)),
+            (found(whole(), true, false), found(whole(), false, false)),
+            (found(whole(), false, false), found(whole(), false, true)),
+            (found(whole(), false, true), found(whole(), false, false)),
+            (found(missing(1), false, false), found(missing(1), true, false)),
+            (found(missing(1), true, false), found(missing(1), false, false)),
+            (found(missing(1), false, false), found(whole(), false, false)),
+            (found(whole(), false, false), found(missing(1), false, false)),
+        ] {
+            let (log, _) = after_look(None, &table(), before.clone(), start);
+            let (log, next) = after_look(Some(&log), &table(), now.clone(), start);
+            assert_eq!(next, NextCheck::AtOnce, "{before:?} {now:?}");
+            assert_eq!(log.untold_since, None);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_the_next_look_is_told_by_it() {
+        let start = Timestamp::from_millis(0);
+        let (log, _) = after_look(None, &table(), missing(3), start);
+        let (log, next) = after_look(Some(&log), &table(), missing(2), start);
+        assert_eq!(next, NextCheck::Later(LOOK_INTERVAL_SECS));
+        let later = start.plus_secs(i64::from(LOOK_INTERVAL_SECS));
+        let (log, next) = after_look(Some(&log), &table(), missing(2), later);
+        assert_eq!(next, NextCheck::AtOnce);
+        let (_, next) = after_look(Some(&log), &table(), missing(2), later);
+        assert_eq!(next, NextCheck::Later(LOOK_INTERVAL_SECS));
     }
 
     #[test]
