@@ -63,9 +63,11 @@ a = "s3://{BUCKETS[PRIMARY]}/"
 b = "s3://{BUCKETS[STANDBY]}/"
 """
 POLICY = EVERY_RESYNC + SITES
-# No scheduled run happens during a test: the tests invoke the functions themselves, at short intervals. make deploy
-# refuses such values.
-OF_TESTS = {"HeartbeatSchedule": "rate(1 day)", "HeartbeatIntervalSeconds": "2"}
+# No scheduled run happens during a test: the tests invoke the functions themselves, at short intervals. The messages of
+# an invocation that fails return within the time for which tests wait. make deploy refuses such values.
+OF_TESTS = {
+    "HeartbeatSchedule": "rate(1 day)", "HeartbeatIntervalSeconds": "2", "QueueVisibilityTimeoutSeconds": "45",
+}
 # IAM names hold the name of the stack, and IAM is global, so the local AWS needs two names.
 DEPLOYMENT = f"""
 account = "{ACCOUNT}"
@@ -97,7 +99,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(description, check, seconds=90.0, every=0.05, detail=lambda: "no detail"):
+def wait_for(description, check, seconds=240.0, every=0.05, detail=lambda: "no detail"):
     """Calls `check` until its result is true, and returns the result.
 
     Raises AssertionError with the description, and with what `detail` returns, after `seconds`.

@@ -36,7 +36,7 @@ def wait_until_identical(deployment):
         return not found
 
     try:
-        wait_for("the Regions are identical", is_identical, seconds=60, every=0.3)
+        wait_for("the Regions are identical", is_identical, every=0.3)
     except AssertionError:
         raise AssertionError("\n".join(found)) from None
 

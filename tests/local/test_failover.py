@@ -407,7 +407,7 @@ def check_way_back(deployment):
 
     # Replication runs the other way.
     deployment.invoke(PRIMARY, "Resync")
-    wait_for("it equals the primary", lambda: not reversed_differences(deployment), seconds=30,
+    wait_for("it equals the primary", lambda: not reversed_differences(deployment),
              detail=lambda: reversed_differences(deployment))
     assert not has_table_in(deployment, PRIMARY, "late") and has_table_in(deployment, PRIMARY, "new")
     assert tools_awake(deployment, PRIMARY) == set() and tools_awake(deployment, STANDBY) == {"orders", "nightly"}

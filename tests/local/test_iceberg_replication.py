@@ -77,7 +77,7 @@ def source_of(location):
 def follows(lake, standby, table, name):
     """Waits until the standby shows the commit."""
     wait_for("the standby shows the commit",
-             lambda: source_of(pointer(standby, name)) == source_of(table.metadata_location), seconds=130,
+             lambda: source_of(pointer(standby, name)) == source_of(table.metadata_location),
              detail=lambda: f"{pointer(standby, name)}, {lake.twinlake('status', '--region', STANDBY).stdout}")
     wait_for("everything is handled", lake.has_empty_queues)
 

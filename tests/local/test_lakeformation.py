@@ -33,12 +33,12 @@ def test_objects_and_grants_of_every_kind_are_replicated_by_events(deployment):
     wait_for("the tables are replicated", lambda: all(
         any(d["Name"] == name for d in standby_glue.get_databases()["DatabaseList"])
         and len(standby_glue.get_tables(DatabaseName=name)["TableList"]) == permissions.TABLES
-        for name in permissions.DATABASES), 120)
+        for name in permissions.DATABASES))
     permissions.create_lakeformation_objects(lf)
     granted = permissions.grants()
     assert len(granted) >= 180 and len({json.dumps(g["Resource"]) for g in granted}) > 30
     permissions.grant_all(lf, granted)
-    wait_for("the Regions are identical", lambda: differences(deployment.client) == [], 240,
+    wait_for("the Regions are identical", lambda: differences(deployment.client) == [],
              detail=lambda: differences(deployment.client))
     counts = {kind: len(objects) for kind, objects in snapshots(deployment.client)[1].items()
               if kind in compare.LAKEFORMATION_KINDS}
@@ -56,7 +56,7 @@ def test_objects_and_grants_of_every_kind_are_replicated_by_events(deployment):
         Resource={"Database": {"Name": "hr"}})
     lf.deregister_resource(ResourceArn=permissions.location_arn("sales"))
     lf.update_lf_tag(TagKey="many", TagValuesToDelete=["v1", "v2"])
-    wait_for("the Regions are identical again", lambda: differences(deployment.client) == [], 240,
+    wait_for("the Regions are identical again", lambda: differences(deployment.client) == [],
              detail=lambda: differences(deployment.client))
 
     # A resync without changes writes nothing.

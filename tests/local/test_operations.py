@@ -66,12 +66,12 @@ def lag(seeded):
     return {name: channels[name]["seconds"] for name in ("catalog", "permissions")}
 
 
-def wait_with_heartbeats(seeded, description, check, seconds=40):
+def wait_with_heartbeats(seeded, description, check):
     """Waits until `check` is true, and runs the heartbeat and the monitor before each check."""
     def run_and_check():
         run_heartbeat_and_monitor(seeded)
         return check()
-    return wait_for(description, run_and_check, seconds=seconds, every=0.5)
+    return wait_for(description, run_and_check, every=0.5)
 
 
 def is_within_threshold(seeded):
@@ -137,7 +137,7 @@ def test_a_missing_heartbeat_causes_an_alert_for_each_channel(seeded):
         seeded.invoke(STANDBY, "Monitor")
         return len(subjects_by_key("new")) == 2
 
-    wait_for("both alerts arrive", has_two_alerts, seconds=60, every=0.5)
+    wait_for("both alerts arrive", has_two_alerts, every=0.5)
     assert sorted(subjects_by_key("new").values()) == ["channel catalog", "channel permissions"]
     assert all("4 times its threshold or more" in a["summary"] for a in received)
     wait_with_heartbeats(seeded, "both alerts are resolved",
@@ -185,7 +185,7 @@ def test_objects_that_s3_failed_to_replicate_are_pending_until_they_arrive(seede
                    if a["subject"].startswith("table sales.items"))
 
     wait_for("all ten thousand are counted", lambda: reported_objects() == 10_000,
-             seconds=120, every=1)
+             every=1)
     messages = alerts_in(receive())
     assert 1 <= len(messages) <= 3 and len({a["key"] for a in messages}) == 1, messages
     pending = {p["table"]: p["count"] for p in status(seeded)["data_pending"]}
@@ -640,7 +640,7 @@ def test_metrics_and_log_lines_are_complete(seeded):
     seeded.control_sandbox("outage", region=PRIMARY, enabled=True)
     seeded.put_event(PRIMARY, event("glue-native-table-UpdateTable", databaseName="sales",
                                     tableName="items"))
-    wait_for("a read fails", lambda: "\"outcome\":\"unread\"" in seeded.log_text(), seconds=60)
+    wait_for("a read fails", lambda: "\"outcome\":\"unread\"" in seeded.log_text())
     seeded.control_sandbox("outage", region=PRIMARY, enabled=False)
     emitted, reconciliations = set(), []
     decoder = json.JSONDecoder()
@@ -704,7 +704,7 @@ def test_functions_and_commands_share_a_ceiling_of_calls(seeded):
             time.sleep(1)
             return reserved_calls(seeded, STANDBY)
 
-        wait_for("a function reserves calls", functions_reserve, seconds=120)
+        wait_for("a function reserves calls", functions_reserve)
         seeded.twinlake("resync", *READ_STANDBY, check=False)
         # Its role may write only some items of the ledger. A refused reservation is no error: the function would
         # take the whole ceiling for itself. So the calls are judged by the policies of the roles.

@@ -72,7 +72,7 @@ class Table:
             row = self.row()
             return row.get("state") == state and all(part in (row.get("reason") or "") for part in parts)
 
-        wait_for(f"{self.name} is {state} {parts}", is_so, seconds=300, detail=self.row)
+        wait_for(f"{self.name} is {state} {parts}", is_so, detail=self.row)
 
 
 @pytest.fixture
@@ -255,5 +255,5 @@ def test_a_checkpoint_that_is_too_long_is_said_to_be_unread(new_table, lake):
     table.commit()
     plan = lake.twinlake("plan", "--policy", str(lake.policy_file), check=False)
     wait_for("the plan says what was not read",
-             lambda: name in lake.twinlake("plan", "--policy", str(lake.policy_file), check=False).stdout, seconds=240,
+             lambda: name in lake.twinlake("plan", "--policy", str(lake.policy_file), check=False).stdout,
              detail=lambda: f"{table.row()} {plan.stdout}")
