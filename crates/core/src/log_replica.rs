@@ -154,9 +154,12 @@ pub struct LogReplica {
     /// Whether they are for longer than the objective.
     #[serde(default)]
     pub is_overdue: bool,
-    /// Since when something that was found waits for a reconciliation that tells people.
+    /// When a reconciliation was last asked to tell people what was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub untold_since: Option<Timestamp>,
+    pub told_at: Option<Timestamp>,
+    /// Whether something that was found since waits for the next look.
+    #[serde(default)]
+    pub has_untold_news: bool,
     /// When it is looked at again by a message that is in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_look_at: Option<Timestamp>,
@@ -270,7 +273,8 @@ mod tests {
             findings: LogFindings::default(),
             since: None,
             is_overdue: false,
-            untold_since: None,
+            told_at: None,
+            has_untold_news: false,
             next_look_at: None,
         };
         assert!(!replica.is_due(&table, now.plus_secs(LOG_LOOK_SECS - 1)));

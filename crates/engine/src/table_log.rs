@@ -154,23 +154,27 @@ fn after_look(
             unread,
             checkpoint: _,
         } = findings;
-        (missing.clone(), absolute.clone(), unread.clone(), is_overdue)
+        (
+            missing.clone(),
+            absolute.clone(),
+            unread.clone(),
+            is_overdue,
+        )
     };
     let told_before = before.map(|log| told(&log.findings, log.is_overdue));
     let told_before = told_before.unwrap_or_else(|| told(&LogFindings::default(), false));
-    let untold_before = before.and_then(|log| log.untold_since);
-    let has_news = told_before != told(&findings, is_overdue) || untold_before.is_some();
-    let untold_since = untold_before.unwrap_or(now);
+    let has_news =
+        told_before != told(&findings, is_overdue) || before.is_some_and(|log| log.has_untold_news);
     // While files arrive, each look finds other ones missing, and a reconciliation that finds files missing looks again
-    // at once. Only then do the news wait, for as long as the queued message does.
+    // at once. Only then do news wait, for as long as the queued message does.
     let is_still_arriving = before.is_some_and(|log| {
         let leads_out = findings.absolute.count > 0;
         let is_still_missing = is_missing && log.findings.missing.is_some();
         is_still_missing && (log.is_overdue, log.leads_out()) == (is_overdue, leads_out)
     });
-    let may_wait =
-        is_still_arriving && untold_since.plus_secs(i64::from(LOOK_INTERVAL_SECS)) > now;
-    let is_told = has_news && !may_wait;
+    let told_at = before.and_then(|log| log.told_at);
+    let was_just_told = told_at.is_some_and(|at| at.plus_secs(i64::from(LOOK_INTERVAL_SECS)) > now);
+    let is_told = has_news && !(is_still_arriving && was_just_told);
     let next = match since {
         _ if is_told => NextCheck::AtOnce,
         None => NextCheck::None,
@@ -185,7 +189,11 @@ fn after_look(
         findings,
         since,
         is_overdue,
-        untold_since: (has_news && !is_told).then_some(untold_since),
+        told_at: match is_told {
+            true => Some(now),
+            false => told_at,
+        },
+        has_untold_news: has_news && !is_told,
         next_look_at: match next {
             NextCheck::Later(delay) => Some(now.plus_secs(i64::from(delay))),
             NextCheck::AtOnce | NextCheck::None => None,
@@ -258,13 +266,13 @@ mod tests {
             let now = start.plus_secs(30 * i64::try_from(look).unwrap());
             let next;
             (log, next) = after_look(Some(&log), &table(), findings, now);
-            let is_told = look % 3 == 0;
+            let is_told = look % 2 == 0;
             let expected = match is_told {
                 true => NextCheck::AtOnce,
                 false => NextCheck::Later(LOOK_INTERVAL_SECS),
             };
             assert_eq!(
-                (next, log.since, log.untold_since.is_none()),
+                (next, log.since, !log.has_untold_news),
                 (expected, Some(now), is_told)
             );
         }
@@ -292,15 +300,27 @@ mod tests {
             (found(whole(), true, false), found(whole(), false, false)),
             (found(whole(), false, false), found(whole(), false, true)),
             (found(whole(), false, true), found(whole(), false, false)),
-            (found(missing(1), false, false), found(missing(1), true, false)),
-            (found(missing(1), true, false), found(missing(1), false, false)),
-            (found(missing(1), false, false), found(whole(), false, false)),
-            (found(whole(), false, false), found(missing(1), false, false)),
+            (
+                found(missing(1), false, false),
+                found(missing(1), true, false),
+            ),
+            (
+                found(missing(1), true, false),
+                found(missing(1), false, false),
+            ),
+            (
+                found(missing(1), false, false),
+                found(whole(), false, false),
+            ),
+            (
+                found(whole(), false, false),
+                found(missing(1), false, false),
+            ),
         ] {
             let (log, _) = after_look(None, &table(), before.clone(), start);
             let (log, next) = after_look(Some(&log), &table(), now.clone(), start);
             assert_eq!(next, NextCheck::AtOnce, "{before:?} {now:?}");
-            assert_eq!(log.untold_since, None);
+            assert!(!log.has_untold_news);
         }
     }
 
