@@ -286,8 +286,8 @@ impl Lake {
         self.harness.take_events()
     }
 
-    /// Delivers messages for as long as there are some that are due at once; then returns the delays of the
-    /// others, and advances the clock by the longest.
+    /// Delivers the messages that are due at once until there are none; then advances the clock by the longest delay of the
+    /// others, delivers these, and returns their delays.
     fn run_queue(&self) -> Vec<u16> {
         let mut later = Vec::new();
         for _ in 0..20 {

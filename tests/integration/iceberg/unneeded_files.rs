@@ -182,6 +182,30 @@ fn nothing_is_removed_while_the_entry_shows_what_somebody_else_wrote() {
     assert!(!exists(&lake, &unneeded));
 }
 
+/// A table that moves leaves rewritten files behind, which no listing of its new directory has.
+#[test]
+fn the_files_of_an_earlier_directory_are_removed_once() {
+    let lake = Lake::new();
+    let files = &lake.harness.table_files;
+    let mut table = LakeTable::new(files, "orders");
+    let first = table.append();
+    lake.commit(&table, &first);
+    let earlier = own_paths(files);
+    let mut moved = LakeTable::new(files, "moved");
+    let second = moved.append();
+    moved.arrive_all();
+    let location = format!("{SOURCE}/sales/moved");
+    lake.point_in(&location, "UpdateTable", &second, &["id"]);
+    lake.run_queue();
+    assert!(lake.pointer().unwrap().contains("/moved/"));
+    let _ = files.take_log();
+    lake.wait_hours(200);
+    let log = files.take_log();
+    let removed = log.iter().filter(|call| call.starts_with("remove")).count();
+    assert_eq!(removed, earlier.len(), "{log:#?}");
+    assert_eq!(own_paths(files), needed_files(files, &second));
+}
+
 /// After a takeover the files are the table's own, also if the Region becomes the standby again.
 #[test]
 fn what_was_written_in_an_earlier_epoch_is_never_removed() {

@@ -252,6 +252,19 @@ impl RelocationMemory {
         is_rewritten || paths.iter().any(|path| self.unneeded.has(path))
     }
 
+    /// Those of the paths that a listing of the present directory of rewritten files does not have, since the table had
+    /// another location or identity then.
+    pub(super) fn elsewhere(&self, paths: &[String]) -> Vec<String> {
+        let paths = paths.iter();
+        let elsewhere = paths.filter(|path| !path.starts_with(&self.prefix));
+        elsewhere.cloned().collect()
+    }
+
+    /// Forgets unneeded files that are gone.
+    pub(super) fn forget_removed(&mut self, gone: &BTreeSet<String>) {
+        self.unneeded.forget_removed(gone);
+    }
+
     /// Records that the unneeded files which are due are removed, and returns their paths. None of them is
     /// returned if the memory does not know all that the shown metadata.json needs: `named` are the paths in the
     /// standby of all manifest lists, and of manifests without a list, that it names.

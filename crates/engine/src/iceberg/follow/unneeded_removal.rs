@@ -57,7 +57,23 @@ pub(super) async fn begin_removal(
             None => named.extend(snapshot.manifests.iter().map(String::as_str)),
         }
     }
-    Ok(memory.begin_removal(&named, now))
+    let due = memory.begin_removal(&named, now);
+    let gone = gone_files(files, memory.elsewhere(&due)).await;
+    memory.forget_removed(&gone);
+    Ok(due
+        .into_iter()
+        .filter(|path| !gone.contains(path))
+        .collect())
+}
+
+/// Those of the paths where no file is: an earlier look removed it. A path that cannot be asked for is not among them.
+async fn gone_files(files: &impl TableFiles, paths: Vec<String>) -> BTreeSet<String> {
+    let asked = stream::iter(paths).map(|path| async move {
+        let is_gone = matches!(files.size(&path).await, Ok(None));
+        is_gone.then_some(path)
+    });
+    let asked = asked.buffer_unordered(CONCURRENT_FILES);
+    asked.filter_map(|gone| async { gone }).collect().await
 }
 
 /// Removes files. One that could not be removed is removed by a later look.

@@ -1,7 +1,7 @@
 //! Rewritten files that are not needed any more, until they are removed.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::Timestamp;
 
 /// How long a file stays that the table does not need: a query that began with an older commit may read it.
@@ -44,6 +44,11 @@ impl UnneededFiles {
     /// Forgets the files for which a predicate says that they do not exist.
     pub(super) fn forget(&mut self, is_gone: impl Fn(&str) -> bool) {
         self.since.retain(|path, _| !is_gone(path));
+    }
+
+    /// Forgets files that were to be removed, and are gone.
+    pub(super) fn forget_removed(&mut self, gone: &BTreeSet<String>) {
+        self.being_removed.retain(|path, _| !gone.contains(path));
     }
 
     /// Records that the catalog entry shows a commit which needs none of the files. The files of
