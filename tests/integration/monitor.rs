@@ -5,15 +5,21 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use twinlake_core::canary::{Canary, CanaryState, ReceivedCanaries, ReceivedCanary};
 use twinlake_core::heartbeat::{Channel, ChannelHealth, DATABASE, Heartbeat};
+use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
 use twinlake_core::topology::RegionRole;
-use twinlake_core::{AlertKind, AlertState, CallErrorKind};
+use twinlake_core::{
+    AlertKind, AlertState, CallError, CallErrorKind, LedgerRow, Name, Subject, SubjectState,
+    TableId,
+};
 use twinlake_engine::alerts::{self, publish_and_resolve};
+use twinlake_engine::cost::Prices;
+use twinlake_engine::daily_digest::build_digest;
 use twinlake_engine::heartbeat::write_heartbeat;
 use twinlake_engine::monitor::{
     MonitorConfig, MonitorReport, check_standby, resolve_outside_standby,
 };
 use twinlake_engine::operation_document::{LagAlertThresholds, OperationConfig};
-use twinlake_engine::{Clock as _, StatsStore as _};
+use twinlake_engine::{Clock as _, Ledger as _, StatsStore as _};
 use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
 use twinlake_tests::fixtures::heartbeat_events;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
@@ -474,4 +480,48 @@ fn a_record_without_parameters_is_a_heartbeat() {
     assert!(result.ignored.is_empty() && result.failed.is_empty());
     let after = harness.ledger.contents().heartbeats[&Channel::Permissions];
     assert!(after.last > before.last, "{after:?}");
+}
+
+/// A table of which objects are missing has one state, and is counted once.
+#[test]
+fn a_table_is_counted_in_one_state() {
+    let harness = TestHarness::new(policy(""));
+    let now = harness.sim.now();
+    let named = |name: &str| Name::new(name).unwrap();
+    let id = |name: &str| TableId::new(named("d"), named(name));
+    let tables = [
+        ("whole", SubjectState::InSync),
+        ("awaits", SubjectState::InSync),
+        ("commit", SubjectState::DataPending),
+        ("other", SubjectState::OutOfSync),
+    ];
+    let rows = tables.map(|(name, state)| LedgerRow::new(Subject::Table(id(name)), state, now));
+    let replica = ExpectedReplica {
+        bucket: "lake-in".to_owned(),
+        key: "t/f".to_owned(),
+        version: None,
+        created_at: now,
+    };
+    let mut pending = PendingObjects::default();
+    pending.add("late", replica, now);
+    let put = async {
+        harness.ledger.put_rows(&rows).await?;
+        // The last one has no entry yet.
+        for name in ["awaits", "commit", "other", "unknown"] {
+            let ledger = &harness.ledger;
+            ledger
+                .put_pending_objects(&id(name), Some(&pending), None)
+                .await?;
+        }
+        Ok::<_, CallError>(())
+    };
+    run_until_killed(&harness.sim, put).unwrap().unwrap();
+    let report = run_monitor(&harness);
+    assert_eq!(report.state_counts[&SubjectState::DataPending], 2);
+    assert_eq!(report.state_counts[&SubjectState::OutOfSync], 1);
+    let prices = Prices::default();
+    let digest = build_digest(&harness.ledger, &prices, STANDBY, now);
+    let digest = run_until_killed(&harness.sim, digest).unwrap().unwrap();
+    let text = format!("{digest:?}");
+    assert!(text.contains("2 data-pending"), "{text}");
 }

@@ -4,6 +4,7 @@
 use crate::cost::{AS_OF, Prices};
 use crate::monitor;
 use crate::ports::{Ledger, StatsStore};
+use crate::s3_replication::tables_that_only_await_objects;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::render::{counted, one_or_many};
@@ -96,13 +97,13 @@ pub async fn build_digest<L: Ledger + StatsStore>(
 }
 
 /// Returns one line for each state other than in sync, with the number of its subjects.
-async fn describe_states<L: StatsStore>(ledger: &L) -> Result<Vec<String>, CallError> {
+async fn describe_states<L: Ledger + StatsStore>(ledger: &L) -> Result<Vec<String>, CallError> {
     let rows = ledger.rows_not_in_sync().await?;
     let mut counts: BTreeMap<SubjectState, usize> = BTreeMap::new();
     for row in rows.values() {
         *counts.entry(row.state).or_default() += 1;
     }
-    let pending = ledger.all_pending_objects().await?.len();
+    let pending = tables_that_only_await_objects(ledger).await?.len();
     if pending > 0 {
         *counts.entry(SubjectState::DataPending).or_default() += pending;
     }

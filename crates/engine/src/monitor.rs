@@ -6,6 +6,7 @@ use crate::call_ceiling::CeilingUse;
 use crate::dead_letter_summary;
 use crate::operation_document::LagAlertThresholds;
 use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
+use crate::s3_replication::tables_that_only_await_objects;
 use crate::takeover_readiness;
 use std::collections::BTreeMap;
 use twinlake_core::canary::{ReceivedCanaries, ReceivedCanary};
@@ -91,7 +92,7 @@ pub async fn check_standby<L: Ledger + StatsStore>(
     let verified_at = verified_at.unwrap_or(monitored_since);
     report.seconds_since_verified = Some(now.secs() - verified_at.secs());
     report.state_counts = ledger.state_counts().await?;
-    let pending = ledger.all_pending_objects().await?.len();
+    let pending = tables_that_only_await_objects(ledger).await?.len();
     *report
         .state_counts
         .entry(SubjectState::DataPending)

@@ -2,7 +2,7 @@
 //! the standby's buckets.
 
 use crate::alerts::CheckedSubjects;
-use crate::ports::{Clock, StandbyObjects, StatsStore};
+use crate::ports::{Clock, Ledger, StandbyObjects, StatsStore};
 use crate::time_limit;
 use crate::versioned_item::{self, ItemUpdate, PendingObjectsItem};
 use futures_util::stream::{self, StreamExt as _};
@@ -12,7 +12,7 @@ use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
 use twinlake_core::location::{Location, Mapped};
 use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::topology::Epoch;
-use twinlake_core::{AlertKind, CallError, Policy, TableId, Timestamp};
+use twinlake_core::{AlertKind, CallError, Policy, Subject, SubjectState, TableId, Timestamp};
 
 /// Maps each object to its table: the one whose location is the longest key prefix of the object.
 /// Objects outside the location of every table, and canaries, have none.
@@ -330,6 +330,31 @@ impl AwaitedObjects {
         }
         awaited
     }
+}
+
+/// The tables of which objects are missing and whose entries are in sync. A table in any other state has that state.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn tables_that_only_await_objects<L: Ledger + StatsStore>(
+    ledger: &L,
+) -> Result<BTreeSet<TableId>, CallError> {
+    let pending = ledger.all_pending_objects().await?.into_keys();
+    let subjects: BTreeSet<Subject> = pending.map(Subject::Table).collect();
+    if subjects.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = ledger.rows(&subjects).await?.into_iter();
+    let in_sync = rows.filter(|(_, row)| row.state == SubjectState::InSync);
+    Ok(in_sync
+        .filter_map(|(subject, _)| match subject {
+            Subject::Table(table) => Some(table),
+            Subject::Catalog
+            | Subject::Database(_)
+            | Subject::Function(_)
+            | Subject::LakeFormation(_) => None,
+        })
+        .collect())
 }
 
 /// Returns the time of a table's first missing object, and a description of what is missing.
