@@ -273,7 +273,10 @@ fn a_scheduled_run_tells_what_it_found_and_resolves_it_later() {
     let run = || {
         let running = resync_query_tools(&lab.context(), &topic).now_or_never();
         match running.unwrap() {
-            ScheduledQueryToolsRun::Ended(outcome) => *outcome,
+            ScheduledQueryToolsRun::Ended { outcome, told } => {
+                told.unwrap();
+                *outcome
+            }
             ScheduledQueryToolsRun::Unfinished { reason, .. } => panic!("{reason}"),
         }
     };
@@ -289,28 +292,44 @@ fn a_scheduled_run_tells_what_it_found_and_resolves_it_later() {
 }
 
 #[test]
-fn a_scheduled_run_that_fails_is_an_alert_with_the_reason() {
+fn a_run_whose_alerts_are_not_published_has_ended_and_the_next_run_tells_them() {
     let lab = Lab::new(policy_with("", ""));
     lab.primary
         .fail("ListNamedQuery", CallErrorKind::Denied, 99);
     let topic = FlakyTopic::default();
     topic.fails.set(true);
-    let run = resync_query_tools(&lab.context(), &topic).now_or_never();
-    let ScheduledQueryToolsRun::Unfinished { reason, told } = run.unwrap() else {
-        panic!("it ended");
+    let run = || resync_query_tools(&lab.context(), &topic).now_or_never();
+    let ScheduledQueryToolsRun::Ended { outcome, told } = run().unwrap() else {
+        panic!("it did not end");
     };
-    assert!(reason.contains("the topic is gone"), "{reason}");
-    assert_eq!(told, Ok(()));
-    let [alert] = topic.sent.take().try_into().unwrap();
-    assert_eq!(
-        (alert.kind, alert.subject.as_str()),
-        (AlertKind::ReadFailed, QUERY_SUBJECT)
-    );
-    assert!(alert.summary.contains("the topic is gone"), "{alert:?}");
+    assert!(!outcome.findings.is_empty());
+    assert!(told.unwrap_err().message.contains("the topic is gone"));
+    assert_eq!(topic.take(), []);
+    assert!(run().is_some());
+    let denied = (AlertKind::TwinlakeAccessDenied, "new".to_owned());
+    assert_eq!(topic.take(), [denied]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_scheduled_run_whose_time_runs_out_is_an_alert() {
+    let lab = Lab::new(policy_with("", ""));
+    lab.primary.hang_listings(QueryKind::NamedQuery);
+    let topic = FlakyTopic::default();
+    let context = QueryToolsContext {
+        stop_at: Some(lab.clock.now().plus_secs(120)),
+        ..lab.context()
+    };
+    let run = resync_query_tools(&context, &topic).await;
+    let ScheduledQueryToolsRun::Unfinished { reason, told } = run else {
+        panic!("it ended");
+    };
+    assert!(reason.contains("time of the function ran out"), "{reason}");
+    assert_eq!(told, Ok(()));
+    assert_eq!(topic.take(), [(AlertKind::ReadFailed, "new".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_never_answers_ends_with_the_time_of_the_function() {
     let lab = Lab::new(policy_with("", ""));
     lab.primary
         .fail("ListNamedQuery", CallErrorKind::Denied, 99);
@@ -324,12 +343,11 @@ async fn a_scheduled_run_whose_time_runs_out_is_an_alert() {
         ..lab.context()
     };
     let run = resync_query_tools(&context, &topic).await;
-    let ScheduledQueryToolsRun::Unfinished { reason, told } = run else {
-        panic!("it ended");
+    let ScheduledQueryToolsRun::Ended { told, .. } = run else {
+        panic!("it did not end");
     };
-    assert!(reason.contains("time of the function ran out"), "{reason}");
-    assert_eq!(told, Ok(()));
-    assert_eq!(topic.take(), [(AlertKind::ReadFailed, "new".to_owned())]);
+    let error = told.unwrap_err();
+    assert!(error.message.contains("time of the function ran out"));
 }
 
 #[test]

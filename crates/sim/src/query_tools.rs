@@ -51,6 +51,8 @@ struct State {
     later_failures: BTreeMap<String, (CallErrorKind, usize)>,
     /// Calls that take effect although the answer is lost, by their name, and how often.
     lost_answers: BTreeMap<String, usize>,
+    /// Kinds whose listings never end.
+    hanging_listings: BTreeSet<QueryKind>,
     /// Objects that listings leave out, and that reads by name deny.
     hidden: BTreeSet<ObjectKey>,
     reads: usize,
@@ -162,6 +164,11 @@ impl SimQueryTools {
     /// Lets the next `times` calls of an operation take effect, and loses the answer.
     pub fn lose_answers(&self, call: &str, times: usize) {
         self.lock().lost_answers.insert(call.to_owned(), times);
+    }
+
+    /// Lets no listing of a kind end, from now on.
+    pub fn hang_listings(&self, kind: QueryKind) {
+        self.lock().hanging_listings.insert(kind);
     }
 
     /// Hides an object: listings leave it out, and reads by name are denied.
@@ -281,6 +288,10 @@ impl ReadQueryRegion for SimQueryTools {
     ) -> Result<Vec<(ObjectKey, Result<QueryObject, CallError>)>, CallError> {
         if kind == QueryKind::ExternalSchema {
             return Err(external_schema_call(&self.region));
+        }
+        let hangs = self.lock().hanging_listings.contains(&kind);
+        if hangs {
+            std::future::pending::<()>().await;
         }
         let mut state = self.lock();
         state.reads += 1;

@@ -7,14 +7,19 @@ use super::{
 use crate::alerts;
 use crate::ports::{AlertTopic, Clock, DocumentStore, Ledger, ReadQueryRegion, WriteQueryRegion};
 use crate::time_limit;
-use twinlake_core::CallError;
+use twinlake_core::{CallError, CallErrorKind, Timestamp};
 
 /// How a scheduled run ended.
 #[derive(Debug)]
 pub enum ScheduledQueryToolsRun {
-    /// It ended, and its alerts are published.
-    Ended(Box<QueryToolsOutcome>),
-    /// It did not end, or its alerts were not published.
+    /// It ended.
+    Ended {
+        /// What it did and found.
+        outcome: Box<QueryToolsOutcome>,
+        /// Whether its alerts could be published.
+        told: Result<(), CallError>,
+    },
+    /// It did not end.
     Unfinished {
         /// Why, as a clause.
         reason: String,
@@ -36,15 +41,16 @@ where
     C: Clock,
     A: AlertTopic,
 {
-    let work = reconcile_and_tell(context, topic);
-    let ended = match context.stop_at {
-        None => Some(work.await),
-        Some(stop_at) => time_limit::within(work, stop_at, context.clock.now()).await,
-    };
-    let reason = match ended {
-        Some(Ok(outcome)) => return ScheduledQueryToolsRun::Ended(Box::new(outcome)),
+    let started = context.clock.now();
+    let reason = match before_the_stop(context, reconcile_query(context)).await {
+        Some(Ok(outcome)) => {
+            return ScheduledQueryToolsRun::Ended {
+                told: tell(context, topic, &outcome, started).await,
+                outcome: Box::new(outcome),
+            };
+        }
         Some(Err(error)) => error.to_string(),
-        None => "the time of the function ran out".to_owned(),
+        None => OUT_OF_TIME.to_owned(),
     };
     let now = context.clock.now();
     let alert = query_unfinished(&reason, context.standby.region(), now);
@@ -55,10 +61,26 @@ where
     }
 }
 
-async fn reconcile_and_tell<P, S, L, C, A>(
+/// Why something was given up at `stop_at`.
+const OUT_OF_TIME: &str = "the time of the function ran out";
+
+/// What some work results in; `None` if the time of the function ran out.
+async fn before_the_stop<P, S, L, C: Clock, T>(
+    context: &QueryToolsContext<'_, P, S, L, C>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    match context.stop_at {
+        None => Some(work.await),
+        Some(stop_at) => time_limit::within(work, stop_at, context.clock.now()).await,
+    }
+}
+
+async fn tell<P, S, L, C, A>(
     context: &QueryToolsContext<'_, P, S, L, C>,
     topic: &A,
-) -> Result<QueryToolsOutcome, CallError>
+    outcome: &QueryToolsOutcome,
+    started: Timestamp,
+) -> Result<(), CallError>
 where
     P: ReadQueryRegion,
     S: WriteQueryRegion,
@@ -66,11 +88,16 @@ where
     C: Clock,
     A: AlertTopic,
 {
-    let started = context.clock.now();
-    let outcome = reconcile_query(context).await?;
-    let now = context.clock.now();
-    let found = query_alerts(&outcome, context.standby.region(), now);
-    let checked = query_checked(&outcome, started);
-    alerts::publish_and_resolve(topic, context.ledger, (&found, &checked), now).await?;
-    Ok(outcome)
+    let (now, region) = (context.clock.now(), context.standby.region());
+    let found = query_alerts(outcome, region, now);
+    let checked = query_checked(outcome, started);
+    let published = alerts::publish_and_resolve(topic, context.ledger, (&found, &checked), now);
+    let published = before_the_stop(context, published).await;
+    published.map_or_else(
+        || {
+            let kind = CallErrorKind::Unavailable;
+            Err(CallError::new(kind, "Publish", region, OUT_OF_TIME))
+        },
+        |published| published.map(drop),
+    )
 }

@@ -13,7 +13,7 @@ use twinlake_engine::region_authority::RegionAuthority;
 /// catalog's resync does not notice; the next resync tries again.
 ///
 /// # Errors
-/// The alert could not be published.
+/// What is wrong could not be published.
 pub(crate) async fn keep_query_tools_equal(
     runtime: &Runtime,
     authority: &RegionAuthority,
@@ -36,16 +36,13 @@ pub(crate) async fn keep_query_tools_equal(
         stop_at: Some(stop_at),
     };
     match resync_query_tools(&context, &runtime.alert_topic).await {
-        ScheduledQueryToolsRun::Ended(outcome) => {
+        ScheduledQueryToolsRun::Ended { outcome, told } => {
             log(&outcome);
-            Ok(())
+            told
         }
         ScheduledQueryToolsRun::Unfinished { reason, told } => {
             let reason = render::escape(&reason);
-            warn!(
-                reason,
-                "the resync of the query tools did not end, or its alerts were not published"
-            );
+            warn!(reason, "the resync of the query tools did not end");
             told
         }
     }
