@@ -1,6 +1,6 @@
 //! The tables of the store, and reads and writes in them.
 
-use super::FileLedger;
+use super::{FileLedger, read_rest};
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition,
     WriteTransaction,
@@ -129,6 +129,7 @@ impl FileLedger {
         let begin = || -> StoreResult<_> { Ok(self.writable()?.begin_write()?) };
         // It waits for other writers, so the later of two changes is stored last.
         let transaction = begin().map_err(|error| self.call_error(call, error.as_ref()))?;
+        let before = self.rest.contents();
         // The ledger in memory never waits.
         let result = change.await?;
         let store = || -> StoreResult<()> {
@@ -139,7 +140,13 @@ impl FileLedger {
             transaction.commit()?;
             Ok(())
         };
-        store().map_err(|error| self.call_error(call, error.as_ref()))?;
+        store().map_err(|error| {
+            // What could not be stored is not known either, unless the file has it after all.
+            let in_file = self.database.get().map(read_rest);
+            self.rest
+                .set_contents(in_file.and_then(Result::ok).unwrap_or(before));
+            self.call_error(call, error.as_ref())
+        })?;
         Ok(result)
     }
 

@@ -1,6 +1,10 @@
 use super::conversion::{KEPT_SUFFIX, beside, write_store};
 use super::*;
+use redb::backends::InMemoryBackend;
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use twinlake_core::ledger::{LfTagLease, VerifiedRun};
 use twinlake_core::{LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp};
 use twinlake_engine::ports::{DocumentStore, StatCounters};
@@ -348,4 +352,66 @@ async fn a_read_of_one_database_does_not_read_the_others() {
     assert_eq!(rows.len(), TABLES + 1);
     assert_eq!(ledger.database_rows().await.unwrap().len(), DATABASES);
     assert!(ledger.rows_in_database(&name("db51")).await.is_err());
+}
+
+/// A store whose writes fail once a test says so, as on a full disk.
+#[derive(Debug)]
+struct FailingBackend {
+    kept: InMemoryBackend,
+    fails: Arc<AtomicBool>,
+}
+
+impl FailingBackend {
+    fn check(&self) -> Result<(), io::Error> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl redb::StorageBackend for FailingBackend {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.kept.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.kept.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.check()?;
+        self.kept.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.check()?;
+        self.kept.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.check()?;
+        self.kept.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_not_known() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let backend = FailingBackend {
+        kept: InMemoryBackend::new(),
+        fails: Arc::clone(&fails),
+    };
+    let database = builder().create_with_backend(backend).unwrap();
+    initialize(&database, &LedgerFile::default()).unwrap();
+    let ledger = FileLedger::with(Path::new("x"), database.into(), LedgerFile::default());
+    ledger.put_policy("stored").await.unwrap();
+    fails.store(true, Ordering::Relaxed);
+    let error = ledger.put_policy("not stored").await.unwrap_err();
+    assert!(
+        error.to_string().contains("the ledger x cannot be used"),
+        "{error}"
+    );
+    let policy = ledger.policy().await.unwrap();
+    assert_eq!(policy.as_deref(), Some("stored"));
 }
