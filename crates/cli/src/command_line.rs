@@ -60,7 +60,7 @@ pub enum Command {
     /// Also shows which changes are held, and why. Writes nothing in AWS. Exits with 2 if there are
     /// changes, if one is held or rejected, if an object could not be read, if the data of a table has not arrived or
     /// is lost, or if you lack rights.
-    #[command(visible_alias = "diff")]
+    #[command(visible_alias = "diff", mut_arg("no_deployment", not_taken))]
     Plan(WithCommon<PlanArgs>),
     /// Make the standby equal to the primary: apply a new plan, or a stored one
     ///
@@ -97,7 +97,7 @@ pub enum Command {
     /// Reads what the deployed functions, or the last command with this ledger, have recorded;
     /// `twinlake plan` compares the two Regions. Exits with 2 if attention is needed: an object is
     /// not in sync, a lag exceeds its threshold or is unknown, an alert is open, no resync that
-    /// began in the last 13 hours has completed, the last readiness check found a blocker, could
+    /// began in the last 13 hours (or `verified-age-limit-seconds` of the operation document) has completed, the last readiness check found a blocker, could
     /// not read everything or is older than 90 minutes, or the standby is fenced. With OBJECT,
     /// exits with 2 if it, or anything in it, is not in sync, has a held deletion, or is affected
     /// by an open alert.
@@ -113,15 +113,17 @@ pub enum Command {
     /// trails, data lake settings and registered locations. Each finding says what it means for a
     /// takeover and how to correct it. Without --fix it writes nothing. A read that is denied is a finding,
     /// and never passes. Exits with 2 if there is a blocker, a warning, or something that could not be read.
+    #[command(mut_arg("no_deployment", not_taken))]
     Doctor(WithCommon<DoctorArgs>),
     /// Make the standby the primary, because the primary is gone
     ///
     /// Changes that have not arrived are lost. Shows how far the surviving Region is behind, asks for
     /// confirmation, makes the Region the primary, waits two minutes until nothing of the former roles
     /// takes effect any more, and restores the default permissions of the databases. Calls the ledger and
-    /// Glue of the surviving Region only. If it ends early, run it again: it goes on where it was. Start
-    /// with --validate-only. Exits with 2 if you do not confirm, or if the default permissions of a
-    /// database could not be restored.
+    /// Glue of the surviving Region only, and Lake Formation there if a switchover had revoked grants in it. If it ends
+    /// early, run it again: it goes on where it was. Start with --validate-only. Exits with 2 if you do not confirm,
+    /// if the default permissions of a database, or grants that a switchover had revoked, could not be restored, or if
+    /// with --undo grants are still revoked.
     Failover(FailoverArgs),
     /// Show what a Region that returns after a failover has and the primary has not, and accept it
     ///
@@ -130,7 +132,7 @@ pub enum Command {
     /// keys in S3 that it has written lately. Accepting makes the Region the standby: what is listed is given up,
     /// except keys that have arrived since, and the next resync replaces it by what the primary has. Objects in S3 are never changed. Exits with
     /// 2 if something is listed or could not be read, or if you do not confirm.
-    #[command(mut_arg("ledger", not_taken))]
+    #[command(mut_arg("ledger", not_taken), mut_arg("no_deployment", not_taken))]
     Divergence(WithCommon<DivergenceArgs>),
     /// Make the standby the primary, and the primary the standby, while both Regions are healthy
     ///
@@ -139,12 +141,14 @@ pub enum Command {
     /// before it writes the epoch, and again before the former primary becomes the standby. Stop the
     /// writers first: what somebody writes meanwhile leaves the former primary fenced, for `twinlake
     /// divergence`. --region names the Region that becomes the primary. If it ends early, run it again: it
-    /// goes on where it was. Exits with 2 if you do not confirm, if the default permissions of a database
-    /// could not be restored, or if the former primary is not the standby.
+    /// goes on where it was. Exits with 2 if you do not confirm, if the default permissions of a database, or
+    /// grants that a switchover had revoked, could not be restored, if the former primary is not the standby, or if
+    /// with --undo not everything was granted again.
     #[command(
         mut_arg("region", becomes_primary),
         mut_arg("policy", not_taken),
-        mut_arg("ledger", not_taken)
+        mut_arg("ledger", not_taken),
+        mut_arg("no_deployment", not_taken)
     )]
     Switchover(WithCommon<SwitchoverArgs>),
     /// Go back after a failover, once the report of `twinlake divergence` was accepted
@@ -154,7 +158,8 @@ pub enum Command {
     #[command(
         mut_arg("region", becomes_primary),
         mut_arg("policy", not_taken),
-        mut_arg("ledger", not_taken)
+        mut_arg("ledger", not_taken),
+        mut_arg("no_deployment", not_taken)
     )]
     Failback(WithCommon<SwitchoverArgs>),
     /// Rehearse a takeover without the switch, and write a dated report
@@ -164,7 +169,11 @@ pub enum Command {
     /// should be refused. Writes a JSON file and a page, with the digest of the report before, into the
     /// directory of --history. Changes nothing in AWS, but for what Athena keeps of a query. Exits with 2
     /// unless everything was as it should be and could be proved.
-    #[command(mut_arg("policy", not_taken), mut_arg("ledger", not_taken))]
+    #[command(
+        mut_arg("policy", not_taken),
+        mut_arg("ledger", not_taken),
+        mut_arg("no_deployment", not_taken)
+    )]
     Drill(WithCommon<DrillArgs>),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
@@ -180,6 +189,7 @@ pub enum Command {
     ///
     /// Names the grants behind each permission. IAM policies are not evaluated. Exits with 2 if the
     /// Regions differ, or if a part of them could not be read.
+    #[command(mut_arg("no_deployment", not_taken))]
     Access(WithCommon<AccessArgs>),
     /// Give Twinlake's roles their rights: data lake administrator, and DESCRIBE and SELECT in the
     /// primary
@@ -226,7 +236,7 @@ fn becomes_primary(region: Arg) -> Arg {
         )
 }
 
-/// An option that a command refuses: it is not listed.
+/// An option that a command refuses, or that means nothing to it: it is not listed.
 fn not_taken(option: Arg) -> Arg {
     option.hide(true)
 }
@@ -332,15 +342,16 @@ mod tests {
             ],
             &ledger,
         );
+        let writes = with(&["no-deployment"], &regions);
         assert_eq!(
             options(&["resync"]),
-            with(&["domain", "full", "json"], &regions)
+            with(&["domain", "full", "json"], &writes)
         );
         assert_eq!(
             options(&["apply"]),
-            with(&["approve-deletions", "domain", "plan", "yes"], &regions)
+            with(&["approve-deletions", "domain", "plan", "yes"], &writes)
         );
-        assert_eq!(options(&["approve-deletions"]), with(&["yes"], &regions));
+        assert_eq!(options(&["approve-deletions"]), with(&["yes"], &writes));
         // Only these work without a ledger, which says which Region is primary.
         assert_eq!(
             options(&["plan"]),

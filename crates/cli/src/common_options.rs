@@ -112,6 +112,12 @@ pub struct Common {
     /// The policy and the ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
+    /// Write with a ledger in a file although it cannot be read whether the Regions have a deployed one
+    ///
+    /// A command that writes with --ledger reads first that neither Region has the ledger of a deployment:
+    /// that one says which Region is primary. Add this option only if Twinlake is deployed in neither.
+    #[arg(long, requires = "ledger", help_heading = POLICY_AND_LEDGER)]
+    pub no_deployment: bool,
     /// The IAM principal that the command runs as [default: as STS reports it]
     ///
     /// STS omits the path of a role. Give the ARN if the role has a path.

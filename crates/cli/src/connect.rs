@@ -3,6 +3,7 @@
 
 use crate::command_ledger::{CommandFence, CommandLedger};
 use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
+use crate::deployment_check;
 use crate::file_ledger::FileLedger;
 use crate::files::read_policy;
 use crate::progress::TerminalProgress;
@@ -346,10 +347,15 @@ impl Connection {
     /// Connects to both Regions to write to the standby, which needs a ledger.
     ///
     /// # Errors
-    /// As for [`Self::open`], or the standby is fenced: it was primary by the epoch that its own ledger holds.
+    /// As for [`Self::open`]; the standby is fenced: it was primary by the epoch that its own ledger holds; or the
+    /// ledger is a file, and the Regions have a deployed one.
     pub(crate) async fn open_to_write(common: &Common) -> Result<Self, CliError> {
         let connection = Self::open(common, WithoutLedger::Fails(WRITES_NEED_LEDGER)).await?;
         let Some(fence) = &connection.fence else {
+            if !common.no_deployment {
+                let table = &common.ledger.ledger_table;
+                deployment_check::refuse_beside_deployment(table, &connection.policy).await?;
+            }
             return Ok(connection);
         };
         let region = connection.standby.region();
@@ -505,10 +511,10 @@ pub(crate) fn requested_epoch(primary: Option<&str>, policy: &Policy) -> Result<
 }
 
 /// The epoch of a command that reads no ledger itself: by `--primary`, else the latest epoch in the
-/// deployed ledgers that can be read.
+/// deployed ledgers, else the initial one.
 ///
 /// # Errors
-/// `--primary` names neither Region of the policy.
+/// `--primary` names neither Region of the policy; or without it, a ledger cannot be read.
 pub(crate) async fn known_epoch(
     primary: Option<&str>,
     ledger_table: &str,
@@ -517,15 +523,8 @@ pub(crate) async fn known_epoch(
     if primary.is_some() {
         return requested_epoch(primary, policy);
     }
-    let mut known = Epoch::INITIAL;
-    for (_, site) in policy.sites.iter() {
-        let ledger = ledger_in(ledger_table, &site.region).await;
-        known = ledger
-            .epoch()
-            .await
-            .map_or(known, |epoch| known.latest(epoch));
-    }
-    Ok(known)
+    let deployed = deployment_check::deployed_epoch(ledger_table, policy).await?;
+    Ok(deployed.unwrap_or(Epoch::INITIAL))
 }
 
 /// The deployed ledger of a Region.

@@ -16,6 +16,7 @@ pub mod command_line;
 mod commands;
 pub mod common_options;
 mod connect;
+mod deployment_check;
 mod file_ledger;
 mod files;
 mod former_readers;

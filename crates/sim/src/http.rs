@@ -226,6 +226,14 @@ impl Server {
         drop(regions_in_outage);
         let target = head.headers.get("x-amz-target");
         let target = target.and_then(|target| target.to_str().ok());
+        // No Region of the simulator has the ledger of a deployment.
+        if target.is_some_and(|target| target.starts_with("DynamoDB_")) {
+            return error_reply(&ApiError::new(
+                twinlake_core::CallErrorKind::NotFound,
+                "ResourceNotFoundException",
+                "Requested resource not found",
+            ));
+        }
         let call = match target.and_then(|target| target.split_once('.')) {
             Some((_, call)) => call.to_owned(),
             None => path,

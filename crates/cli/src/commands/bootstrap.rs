@@ -89,6 +89,7 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
     let mut outcome = CommandOutcome::Done;
     let progress = TerminalProgress::new();
     for (site, is_primary) in [(primary, true), (standby, false)] {
+        let epoch = (epoch, args.primary.is_some());
         let region = guarded_region(&args.ledger_table, &policy, site, epoch).await?;
         let requirements = AccessRequirements {
             roles: roles.clone(),
@@ -131,13 +132,20 @@ async fn guarded_region(
     ledger_table: &str,
     policy: &Policy,
     site: &Site,
-    epoch: Epoch,
+    (epoch, is_primary_given): (Epoch, bool),
 ) -> Result<GuardedRegion<AwsRegion, DynamoLedger, SystemClock>, CliError> {
     let clients = Clients::connect(&site.region).await;
     let region = AwsRegion::new(&clients, &site.account);
     let ledger = ledger_in(ledger_table, &site.region).await;
     let site_id = policy.sites.find(&site.region);
-    let (Ok(_), Some(site_id)) = (ledger.epoch().await, site_id) else {
+    let is_deployed = match ledger.epoch().await {
+        Ok(_) => true,
+        Err(error) if error.kind == CallErrorKind::NotFound => false,
+        // A person says which Region is primary.
+        Err(_) if is_primary_given => false,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(site_id) = site_id.filter(|_| is_deployed) else {
         return Ok(GuardedRegion::new(region, None));
     };
     let peer = ledger_in(ledger_table, &policy.sites.get(site_id.other()).region).await;
