@@ -11,7 +11,6 @@ are any.
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
@@ -107,21 +106,31 @@ def with_switches(text, mutants, file):
     return text
 
 
+def write_copy(contents):
+    """Makes the copy hold these files alone. A file that is as before keeps its time, so that it is not built again."""
+    for path in [path for path in COPY.rglob("*") if path.is_file()]:
+        if str(path.relative_to(COPY)) not in contents:
+            path.unlink()
+    for name, content in contents.items():
+        path = COPY / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
 def main():
-    shutil.rmtree(COPY, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True,
                             text=True).stdout.split("\n")
-    for name in filter(None, listed):
-        (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, COPY / name)
+    contents = {name: (ROOT / name).read_bytes() for name in filter(None, listed)}
     mutants = []
     for file in FILES:
-        path = COPY / "crates/aws/src" / file
+        name = f"crates/aws/src/{file}"
         with_switches.done = []
-        code = with_switches(path.read_text(), mutants, file)
+        code = with_switches(contents[name].decode(), mutants, file)
         if file == "glue_convert.rs":
             code = code.replace("#[cfg(test)]\nmod tests;", SWITCH + "\n#[cfg(test)]\nmod tests;")
-        path.write_text(code)
+        contents[name] = code.encode()
+    write_copy(contents)
     # With all packages, the dependencies are those that the tests of the workspace have built.
     environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target")}
     built = subprocess.run(
@@ -129,7 +138,7 @@ def main():
         env=environment, capture_output=True, text=True)
     if built.returncode != 0:
         sys.exit(built.stderr[-6000:])
-    binary = COPY / re.search(r"crates/aws/src/lib.rs \((.+)\)", built.stderr).group(1)
+    binary = COPY / re.search(r"\((\S*/twinlake_aws-[0-9a-f]+)\)", built.stderr).group(1)
 
     def tests_pass(disabled):
         done = subprocess.run([str(binary), "convert::"], capture_output=True, text=True,

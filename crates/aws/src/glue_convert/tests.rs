@@ -100,6 +100,18 @@ fn unsupported_fields_are_recorded() {
 }
 
 #[test]
+fn the_times_of_a_table_are_read() {
+    let read = glue::Table::builder()
+        .name("t")
+        .create_time(DateTime::from_secs(9))
+        .update_time(DateTime::from_secs(11))
+        .build();
+    let observed = from_sdk_table(read.unwrap());
+    let at = |secs| Some(Timestamp::from_secs(secs));
+    assert_eq!((observed.created, observed.updated), (at(9), at(11)));
+}
+
+#[test]
 fn no_name_of_a_listing_is_refused() {
     let long = "\u{e9}".repeat(255);
     for text in ["caf\u{c3}\u{80}x", "a.b", "MixedCase", "a\u{0}b", "", &long] {

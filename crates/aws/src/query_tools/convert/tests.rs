@@ -356,3 +356,102 @@ fn every_input_field_of_the_calls_is_known() {
     ];
     assert_known(&cases);
 }
+
+#[test]
+fn every_field_that_is_read_is_in_the_object() {
+    let version = athena::EngineVersion::builder()
+        .selected_engine_version("AUTO")
+        .effective_engine_version("Athena engine version 3")
+        .build();
+    let system_table = athena::SystemTableStatus::builder()
+        .table_name(athena::SystemTableType::from("x"))
+        .enabled(true)
+        .build()
+        .unwrap();
+    let configuration = athena::WorkGroupConfiguration::builder()
+        .engine_version(version)
+        .system_table_statuses(system_table)
+        .build();
+    let workgroup = athena::WorkGroup::builder()
+        .name("w")
+        .state(athena::WorkGroupState::Disabled)
+        .description("for reports")
+        .configuration(configuration)
+        .identity_center_application_arn("arn:aws:sso::111122223333:application/a")
+        .build()
+        .unwrap();
+    let catalog = athena::DataCatalog::builder()
+        .name("c")
+        .r#type(athena::DataCatalogType::Lambda)
+        .description("of ours")
+        .parameters(
+            "function",
+            "arn:aws:lambda:us-east-1:111122223333:function:f",
+        )
+        .status(athena::DataCatalogStatus::CreateFailed)
+        .connection_type(athena::ConnectionType::Mysql)
+        .error("it failed")
+        .build()
+        .unwrap();
+    let query = athena::NamedQuery::builder()
+        .name("daily")
+        .description("each day")
+        .database("sales")
+        .query_string("select 1")
+        .work_group("w")
+        .build()
+        .unwrap();
+    let statement = athena::PreparedStatement::builder()
+        .statement_name("by_day")
+        .query_statement("select ?")
+        .description("with a day")
+        .build();
+    let read = [
+        from_workgroup(&workgroup),
+        from_catalog(&catalog),
+        from_named_query(&query, "id-1"),
+        from_prepared_statement(&statement, "w", "by_day"),
+    ];
+    let expected = [
+        json!({
+            "State": "DISABLED", "Description": "for reports",
+            "Configuration": {
+                "EngineVersion": {
+                    "SelectedEngineVersion": "AUTO",
+                    "EffectiveEngineVersion": "Athena engine version 3"},
+                "SystemTableStatuses": [
+                    {"TableName": athena::SystemTableType::from("x").as_str(), "Enabled": true}]},
+            "IdentityCenterApplicationArn": "arn:aws:sso::111122223333:application/a",
+        }),
+        json!({
+            "Type": "LAMBDA", "Description": "of ours", "Status": "CREATE_FAILED",
+            "Parameters": {"function": "arn:aws:lambda:us-east-1:111122223333:function:f"},
+            "ConnectionType": "MYSQL", "Error": "it failed",
+        }),
+        json!({
+            "Name": "daily", "Description": "each day", "Database": "sales",
+            "QueryString": "select 1",
+        }),
+        json!({"QueryStatement": "select ?", "Description": "with a day"}),
+    ];
+    for (read, expected) in read.iter().zip(expected) {
+        assert_eq!(serde_json::to_value(&read.fields).unwrap(), expected);
+    }
+    let parents = read.map(|object| object.key.parent);
+    let in_workgroup = Some("w".to_owned());
+    assert_eq!(parents, [None, None, in_workgroup.clone(), in_workgroup]);
+}
+
+#[test]
+fn an_update_sends_the_values_that_have_to_be_sent_with_others() {
+    let full = full();
+    let bare = QueryObject::normalized(full.key.clone(), fields(json!({"State": "ENABLED"})));
+    let added = to_configuration_updates(&bare, &full).unwrap().unwrap();
+    assert_eq!(added.additional_configuration.as_deref(), Some("{}"));
+    assert_eq!(added.enable_minimum_encryption_configuration, Some(true));
+    let engine = added.engine_configuration.unwrap();
+    assert_eq!(engine.max_concurrent_dpus, 20);
+    let removed = to_configuration_updates(&full, &bare).unwrap().unwrap();
+    assert_eq!(removed.additional_configuration.as_deref(), Some(""));
+    assert_eq!(removed.enable_minimum_encryption_configuration, Some(false));
+}
