@@ -118,12 +118,12 @@ def load_template(path=ROOT / "template.yaml"):
 # The deployment file
 
 
-def read_toml(path):
+def read_toml(path, remedy="correct `policy` in the deployment file, or remove it"):
+    """Returns the contents of a TOML file. `remedy` says what to do if there is no such file."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
-        raise Problem(f"{path}: {error.strerror}. Write the deployment file as the head of "
-                      "stacks/deploy.py shows, or name it with CONFIG=FILE.") from error
+        raise Problem(f"{path}: {error.strerror}; {remedy}") from error
     except tomllib.TOMLDecodeError as error:
         raise Problem(f"{path}: {error}") from error
 
@@ -234,7 +234,9 @@ def buckets_by_region(policy_path, is_counted):
     policy = read_toml(policy_path)
     sites = [(site.get("id"), site["region"]) for site in region_tables(policy_path, policy)]
     arns = {region: set() for _, region in sites}
-    for pair in policy.get("location", []):
+    pairs = policy.get("location", [])
+    # `twinlake policy check` judges what is no table.
+    for pair in pairs if isinstance(pairs, list) else []:
         if not isinstance(pair, dict) or not is_counted(pair):
             continue
         # `twinlake policy check` judges what is no location in S3.
@@ -261,8 +263,10 @@ def set_bucket_parameters(policy_path, stacks):
     values = bucket_parameters(policy_path)
     for stack in stacks:
         for name, value in values[stack.region].items():
-            stack.parameters.setdefault(name, value)
-            if len(stack.parameters[name].encode()) > MAX_PARAMETER_BYTES:
+            if name in stack.parameters:
+                continue
+            stack.parameters[name] = value
+            if len(value.encode()) > MAX_PARAMETER_BYTES:
                 raise Problem(f"{policy_path}: the buckets of the location pairs in {stack.region} are too many for "
                               f"`{name}`; write {name} as `parameters` of the [[region]] table of the deployment "
                               "file, with * for what their names have in common")
@@ -274,15 +278,26 @@ def schedule_secs(expression):
     return int(rate[1]) * UNIT_SECS[rate[2]] if rate else None
 
 
+def seconds(path, stack, values, name):
+    """Returns a parameter that is a number of seconds."""
+    value = str(values[name])
+    if not re.fullmatch(r"[0-9]+", value):
+        raise Problem(f"{path}: {name} = \"{value}\" in {stack.region} is no whole number of seconds")
+    return int(value)
+
+
 def check_times(path, stack, values):
-    """Refuses schedules that do not fit the limits which alarms and alerts rest on. Of a cron expression the operator
-    has to know it."""
-    resync, limit = schedule_secs(values["ResyncSchedule"]), int(values["VerifiedAgeLimitSeconds"])
+    """Refuses schedules that do not fit the limits which alarms and alerts rest on. The interval of a cron expression is
+    not checked."""
+    limit = seconds(path, stack, values, "VerifiedAgeLimitSeconds")
+    interval = seconds(path, stack, values, "HeartbeatIntervalSeconds")
+    resync = schedule_secs(values["ResyncSchedule"])
     if resync is not None and limit < resync + RESYNC_ALLOWANCE_SECS:
         raise Problem(f"{path}: with ResyncSchedule = \"{values['ResyncSchedule']}\" in {stack.region}, "
-                      f"VerifiedAgeLimitSeconds is {resync + RESYNC_ALLOWANCE_SECS} or more, and it is {limit}: two "
-                      "hours more than the schedule, since a part of a resync that failed waits for 90 minutes")
-    heartbeat, interval = schedule_secs(values["HeartbeatSchedule"]), int(values["HeartbeatIntervalSeconds"])
+                      f"VerifiedAgeLimitSeconds must be at least {resync + RESYNC_ALLOWANCE_SECS} (two hours more than "
+                      "the schedule, since a part of a resync that failed waits for 90 minutes); it is "
+                      f"{limit}")
+    heartbeat = schedule_secs(values["HeartbeatSchedule"])
     if heartbeat is not None and heartbeat > MAX_HEARTBEAT_SECS:
         raise Problem(f"{path}: HeartbeatSchedule = \"{values['HeartbeatSchedule']}\" in {stack.region} is too rare; "
                       f"at least every {MAX_HEARTBEAT_SECS // 60} minutes is right")
@@ -315,7 +330,7 @@ def values_of(template, deployment, stack, forwards):
 def read_deployment(path, template):
     """Reads and checks a deployment file."""
     path = pathlib.Path(path)
-    file = read_toml(path)
+    file = read_toml(path, "write the deployment file as the head of stacks/deploy.py shows, or name it with CONFIG=FILE")
     check_keys(path, file, {"account": str, "architecture": str, "policy": str, "stack": str,
                             "parameters": dict, "region": list})
     account = file.get("account", "")
@@ -343,8 +358,13 @@ def read_deployment(path, template):
     if "policy" in file:
         policy = path.parent / file["policy"]
         check_policy(path, policy, account, regions)
-        names = {"LakeBucketArns", "LakeObjectArns"}
-        without = [stack for stack in stacks if not names & stack.parameters.keys()]
+        names = ("LakeBucketArns", "LakeObjectArns")
+        for stack in stacks:
+            given = [name for name in names if name in stack.parameters]
+            if len(given) == 1:
+                raise Problem(f"{path}: {given[0]} in {stack.region} stands without the other one of "
+                              f"{' and '.join(names)}; write both, or neither: they come from the policy then")
+        without = [stack for stack in stacks if not stack.parameters.keys() & set(names)]
         if without:
             values = lake_parameters(policy)
             for stack in without:
@@ -435,6 +455,9 @@ class Deployer:
                 properties = resource["Properties"]
                 content = self.code(properties["CodeUri"])
                 built_for = zip_architecture(content)
+                if built_for is None:
+                    raise Problem(f"{properties['CodeUri']} holds no program for {' or '.join(ELF_MACHINES.values())}; "
+                                  f"run `make build ARCH={deployment.architecture}`")
                 if built_for != deployment.architecture:
                     raise Problem(
                         f"{properties['CodeUri']} was built for {built_for}, and the deployment "

@@ -65,15 +65,20 @@ AllowCrossAccountGrants = true
     (regions(PRIMARY, STANDBY).replace(ACCOUNT, "1"), "write the account"),
     (regions(PRIMARY, STANDBY, head="architecture = 'arm'"), "`architecture` is"),
     (regions(PRIMARY, STANDBY, head="[parameters]\nResyncSchedule = 'rate(1 day)'"),
-     "VerifiedAgeLimitSeconds is 93600 or more, and it is 46800"),
+     "VerifiedAgeLimitSeconds must be at least 93600 (two hours more"),
     (regions(PRIMARY, STANDBY, head="[parameters]\nResyncSchedule = 'rate(12 hours)'"),
-     "VerifiedAgeLimitSeconds is 50400 or more"),
+     "VerifiedAgeLimitSeconds must be at least 50400"),
     (regions(PRIMARY, STANDBY, head="[parameters]\nVerifiedAgeLimitSeconds = 28799"),
-     "VerifiedAgeLimitSeconds is 28800 or more"),
+     "waits for 90 minutes); it is 28799"),
     (regions(PRIMARY, STANDBY, head="[parameters]\nHeartbeatSchedule = 'rate(2 minutes)'"),
      "needs HeartbeatIntervalSeconds = 120, and it is 60"),
     (regions(PRIMARY, STANDBY, head="[parameters]\nHeartbeatSchedule = 'rate(1 hour)'\nHeartbeatIntervalSeconds = 3600"),
      "at least every 5 minutes"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nVerifiedAgeLimitSeconds = '12 hours'"),
+     'VerifiedAgeLimitSeconds = "12 hours" in us-east-1 is no whole number of seconds'),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nHeartbeatIntervalSeconds = ''"),
+     'HeartbeatIntervalSeconds = "" in us-east-1 is no whole number of seconds'),
+    (regions(PRIMARY, STANDBY, head="policy = 'missing.toml'"), "missing.toml: No such file or directory; correct `policy`"),
     ("account =", "deploy.toml: "),
     (f'account = "{ACCOUNT}"\nregion = "{PRIMARY}"', "`region` must be written as [[region]] tables"),
     (f'account = "{ACCOUNT}"\nregion = ["{PRIMARY}"]', "`region` must be written as [[region]] tables"),
@@ -84,6 +89,33 @@ def test_a_wrong_file_is_refused_with_what_to_do(tmp_path, text, problem):
     with pytest.raises(deploy.Problem) as found:
         read(tmp_path, text)
     assert problem in str(found.value)
+
+
+def test_a_missing_deployment_file_is_told_with_where_it_is_named(tmp_path):
+    with pytest.raises(deploy.Problem, match="none.toml: .* name it with CONFIG=FILE"):
+        deploy.read_deployment(tmp_path / "none.toml", TEMPLATE)
+
+
+@pytest.mark.parametrize("given, other", [("LakeBucketArns", "LakeObjectArns"), ("LakeObjectArns", "LakeBucketArns")])
+def test_the_buckets_and_the_objects_of_the_lake_are_named_together(tmp_path, given, other):
+    text = regions(PRIMARY, STANDBY, head=f"policy = 'policy.toml'\n[parameters]\n{given} = ['arn:aws:s3:::a*']")
+    with pytest.raises(deploy.Problem, match=f"{given} in us-east-1 stands without the other one"):
+        read(tmp_path, text, SITES)
+    text = text.replace("['arn", f"['arn:aws:s3:::a*']\n{other} = ['arn")
+    assert read(tmp_path, text, SITES).stacks[0].parameters[given] == "arn:aws:s3:::a*"
+
+
+def test_a_list_in_the_deployment_file_is_not_blamed_on_the_policy(tmp_path):
+    arns = [f"arn:aws:s3:::bucket-{number:04}-of-the-lake" for number in range(200)]
+    text = regions(PRIMARY, STANDBY, head=f"policy = 'policy.toml'\n[parameters]\nCanaryBucketArns = {arns}")
+    with pytest.raises(deploy.Problem) as found:
+        read(tmp_path, text, SITES)
+    assert "of the location pairs" not in str(found.value)
+
+
+def test_locations_that_are_no_tables_name_no_bucket(tmp_path):
+    text = regions(PRIMARY, STANDBY, head="policy = 'policy.toml'")
+    assert read(tmp_path, text, "location = 5\n" + SITES.split("[[location]]")[0]).stacks[0].parameters["CanaryBucketArns"] == ""
 
 
 def test_a_policy_of_other_regions_or_another_account_is_refused(tmp_path):
@@ -178,12 +210,13 @@ def test_the_buckets_of_the_policy_reach_both_stacks_unless_the_file_names_them(
         assert lake_parameters_of(stack) == {
             "LakeBucketArns": "arn:aws:s3:::lake-a,arn:aws:s3:::lake-b",
             "LakeObjectArns": "arn:aws:s3:::lake-a/*,arn:aws:s3:::lake-b/*"}
-    named = ("\n[parameters]\nLakeBucketArns = ['arn:aws:s3:::lake-*']\n"
+    named = ("\n[parameters]\nLakeBucketArns = ['arn:aws:s3:::lake-*']\nLakeObjectArns = ['arn:aws:s3:::lake-*/*']\n"
              "CanaryBucketArns = ['arn:aws:s3:::*']\n")
     many = policy_with(*((f"{number:03}-{'x' * 50}/", f"{number:03}-{'y' * 50}/") for number in range(40)))
     file = regions(PRIMARY, STANDBY, head=head + named)
     for stack in read(tmp_path, file, many).stacks:
-        assert lake_parameters_of(stack) == {"LakeBucketArns": "arn:aws:s3:::lake-*"}
+        assert lake_parameters_of(stack) == {
+            "LakeBucketArns": "arn:aws:s3:::lake-*", "LakeObjectArns": "arn:aws:s3:::lake-*/*"}
     with pytest.raises(deploy.Problem, match="80 buckets .* below .parameters."):
         read(tmp_path, regions(PRIMARY, STANDBY, head=head), many)
 
