@@ -1,5 +1,5 @@
-//! Published alerts: one message for each incident with its own key, repetitions, and a message
-//! when the incident is resolved.
+//! Published alerts: incidents of one cause share a message, which has the key of each; repetitions; and a message when
+//! they are resolved.
 
 use serde_json::json;
 use std::collections::BTreeSet;

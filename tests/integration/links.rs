@@ -67,7 +67,7 @@ fn create_link(harness: &TestHarness, region: &str, link: &Link) {
     }
 }
 
-/// Returns everything in a Region, including grants.
+/// Returns what is stored in a Region, without the data lake settings.
 fn raw_state(state: &SimState, region: &str) -> Value {
     json!([
         format!("{:?}", state.raw_databases(region)),
@@ -76,6 +76,7 @@ fn raw_state(state: &SimState, region: &str) -> Value {
         format!("{:?}", state.raw_grants(region)),
         format!("{:?}", state.raw_functions(region)),
         format!("{:?}", state.raw_attachments(region)),
+        format!("{:?}", state.raw_lakeformation(region)),
     ])
 }
 
@@ -167,7 +168,7 @@ fn a_link_created_after_the_listing_is_detected() {
 /// A link that Twinlake created is replaced by the database that the primary has under its name
 /// now, with the contents of that database.
 #[test]
-fn a_link_becomes_a_database_again() {
+fn a_link_is_replaced_by_a_database_of_its_name() {
     let harness = TestHarness::new(policy(""));
     set_up_primary(&harness, &[]);
     let link = Link {

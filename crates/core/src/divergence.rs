@@ -5,9 +5,9 @@
 //! the former primary. Its creations, grants and updates are what is given up. Its deletions and revokes are
 //! what only the primary has, and are not given up.
 //!
-//! The digest covers what is given up and nothing else, so that writers in the primary do not change it. An
-//! update counts as a change of the former primary unless the ledger proves that only the primary has
-//! changed since the common point. Of partitions, grants and attachments the ledger keeps no digest: what
+//! The digest covers what is given up, under which epoch and policy, and what could not be read; nothing that writers in
+//! the primary change. An update counts as a change of the former primary unless the ledger proves that only the primary
+//! has changed since Twinlake last saw both equal. Of partitions, grants and attachments the ledger keeps no digest: what
 //! differs in them counts as given up. What the plan does not decide, because it is withheld from the primary, counts
 //! with all that the former primary has of it, as it is there ([`undecided_subjects`]).
 
@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What became of something in the former primary since the common point.
+/// What became of something in the former primary since Twinlake last saw both Regions equal in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FormerChangeKind {
@@ -96,7 +96,7 @@ impl FormerChange {
 /// What the two Regions hold, beside the plan.
 #[derive(Clone, Debug, Default)]
 pub struct ComparedRegions {
-    /// The rows of the primary's ledger, which pair what was equal at the common point.
+    /// The rows of the primary's ledger, which have the digests of what was last seen equal.
     pub rows: LedgerRows,
     /// The databases, tables and functions of the former primary, with the creation times.
     pub in_former: BTreeMap<Subject, Option<Timestamp>>,
@@ -158,7 +158,7 @@ impl DivergenceReport {
         })
     }
 
-    /// Whether the former primary has nothing that is given up, and everything could be read.
+    /// Whether nothing is listed, keys that arrived late included, and everything could be read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let is_equal = |location: &LocationDivergence| {
@@ -325,7 +325,7 @@ fn kind_of_update(
     })
 }
 
-/// What was paired at the common point and is missing in the former primary. What lies in a database that is
+/// What the ledger pairs and is missing in the former primary. What lies in a database that is
 /// missing is not listed.
 fn deletions<'a>(
     policy: &'a Policy,

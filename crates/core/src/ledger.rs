@@ -344,6 +344,19 @@ impl LedgerRow {
             .retain(|intent| intent.run != run && intent.is_recent(now));
     }
 
+    /// Whether a table has files of a commit, or of its log, that are missing, cannot be looked for, or cannot be used:
+    /// its state may rest on them, and Twinlake looks at them again by itself.
+    #[must_use]
+    pub fn waits_for_files(&self) -> bool {
+        let of_iceberg = self.iceberg.as_ref().is_some_and(|replica| {
+            replica.waiting.is_some() || replica.lost.is_some() || replica.unverified.is_some()
+        });
+        let of_log = self.log.as_ref().is_some_and(|log| {
+            log.findings.missing.is_some() || log.leads_out() || log.findings.unread.is_some()
+        });
+        of_iceberg || of_log
+    }
+
     /// The version of the row after it is written. That of a new row is the time since when it has its state: a
     /// row that is deleted and made again must not get a version that it had before.
     #[must_use]

@@ -1,6 +1,7 @@
 //! What an operator does next about a finding, a rejection, a state or an alert: one sentence, with
 //! the command where there is one.
 
+use crate::TableId;
 use crate::alert::{Alert, AlertKind};
 use crate::audit::AuditRule;
 use crate::ledger::SubjectState;
@@ -150,6 +151,10 @@ impl NextCommands {
             FindingKind::DataLost => {
                 "restore the files in the standby's bucket; docs/operations.md#data-lost".to_owned()
             }
+            FindingKind::ChangeRequired => format!(
+                "change the object as the reason says, then run {}; docs/operations.md#conflict",
+                self.command("plan")
+            ),
             FindingKind::Unsupported => {
                 "none: they are not replicated; README.md lists what is".to_owned()
             }
@@ -218,11 +223,43 @@ impl NextCommands {
         }
     }
 
+    /// What to do about a table in a state that rests on the files of its newest commit: no command looks at these.
+    #[must_use]
+    pub fn state_of_files(&self, state: SubjectState, table: &TableId) -> String {
+        let object = shell_word(&ObjectName::Table(table.clone()).to_string());
+        let docs = "docs/iceberg.md, or docs/table-logs.md for Delta and Hudi";
+        match state {
+            SubjectState::DataPending => format!(
+                "wait: Twinlake looks again by itself; where S3 never replicated the files, run S3 Batch Replication; \
+                 {docs}"
+            ),
+            SubjectState::OutOfSync => format!(
+                "restore the files or the rights that the reason names: Twinlake looks again by itself, and {} shows it; \
+                 {docs}",
+                self.command(&format!("status {object}"))
+            ),
+            SubjectState::Blocked => format!(
+                "change the table in the primary as the reason says: Twinlake follows its next commit; {docs}"
+            ),
+            SubjectState::InSync | SubjectState::OnHold => {
+                self.state(state, Some(&Subject::Table(table.clone())))
+            }
+        }
+    }
+
     /// What to do about an open alert. Its Region may be the primary: alerts of both are shown.
     #[must_use]
     pub fn alert(&self, alert: &Alert) -> String {
+        let is_of_reads = matches!(
+            alert.kind,
+            AlertKind::ReadFailed | AlertKind::TwinlakeAccessDenied
+        );
         let command = match alert.subject == QUERY_SUBJECT {
             true => self.about_query_tools(alert.kind),
+            // It is about a bucket, a document or the like, at which no command looks.
+            false if is_of_reads && alert.databases.is_empty() => {
+                alert.action.trim_end_matches('.').to_owned()
+            }
             false => self.about_kind(alert.kind, &shell_word(&alert.region)),
         };
         format!("{command}; docs/operations.md#{}", alert.kind)
@@ -301,12 +338,12 @@ impl NextCommands {
                 self.command("pending dismiss OBJECT")
             ),
             AlertKind::DataPending | AlertKind::DataLost => format!(
-                "{} names the commit and the files; see docs/iceberg.md",
+                "{} names the commit and the files; see docs/iceberg.md, or docs/table-logs.md for Delta and Hudi",
                 self.command("status OBJECT")
             ),
             AlertKind::JobFailed => format!(
-                "start the run again when its cause is removed, for example with `aws glue start-job-run --region \
-                 {region} --job-name NAME`"
+                "start the run again when its cause is removed: `aws glue start-job-run --region {region} --job-name \
+                 NAME`, or `aws glue start-crawler --region {region} --name NAME`"
             ),
             AlertKind::UserAccessDenied => format!(
                 "{} compares what the principal may do",
@@ -338,9 +375,10 @@ impl NextCommands {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Name;
     use crate::grant::Principal;
     use crate::timestamp::Timestamp;
-    use crate::{Name, TableId};
+    use std::collections::BTreeSet;
 
     fn commands() -> NextCommands {
         let selection = "--policy policy.toml --ledger ledger.json";
@@ -369,7 +407,38 @@ mod tests {
 
     fn alert(kind: AlertKind, subject: &str) -> Alert {
         let sentences = ["a.", "b.", "c."].map(str::to_owned);
-        Alert::new(kind, "us-east-1", subject, sentences, Timestamp::default())
+        Alert {
+            databases: BTreeSet::from([name("sales")]),
+            ..Alert::new(kind, "us-east-1", subject, sentences, Timestamp::default())
+        }
+    }
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    #[test]
+    fn what_no_command_looks_at_gets_the_action_of_the_alert() {
+        for kind in [AlertKind::ReadFailed, AlertKind::TwinlakeAccessDenied] {
+            let of_bucket = Alert {
+                databases: BTreeSet::new(),
+                ..alert(kind, "a bucket")
+            };
+            let next = commands().alert(&of_bucket);
+            assert_eq!(next, format!("c; docs/operations.md#{kind}"));
+        }
+    }
+
+    #[test]
+    fn no_command_makes_a_table_equal_that_waits_for_files() {
+        let table = TableId::new(name("sales"), name("orders"));
+        for state in SubjectState::NOT_IN_SYNC {
+            let next = commands().state_of_files(state, &table);
+            let is_by_policy = state == SubjectState::OnHold;
+            assert_eq!(next.contains("docs/iceberg.md"), !is_by_policy, "{next}");
+            assert!(!next.contains("twinlake apply"), "{next}");
+            assert!(!next.contains("pending dismiss"), "{next}");
+        }
     }
 
     #[test]
@@ -406,7 +475,6 @@ mod tests {
 
     #[test]
     fn a_name_with_a_dot_is_quoted_for_the_shell() {
-        let name = |text| Name::new(text).unwrap();
         let table = Subject::Table(TableId::new(name("fin.hr"), name("pay")));
         let next = commands().state(SubjectState::DataPending, Some(&table));
         let command =

@@ -148,6 +148,8 @@ pub enum FindingKind {
     DataOverdue,
     /// Files of the commit that the standby shows exist no more.
     DataLost,
+    /// The standby's object is not what the primary's is, and stays so until somebody changes one of them.
+    ChangeRequired,
     /// Twinlake does not replicate this kind of object or change.
     Unsupported,
     /// The object is replicated, with a reservation.
@@ -167,7 +169,8 @@ impl FindingKind {
             | Self::OnHold
             | Self::DataPending
             | Self::DataOverdue
-            | Self::DataLost => true,
+            | Self::DataLost
+            | Self::ChangeRequired => true,
             Self::Unsupported | Self::Note => false,
         }
     }
@@ -183,6 +186,7 @@ impl FindingKind {
             | Self::DataPending
             | Self::DataOverdue
             | Self::DataLost
+            | Self::ChangeRequired
             | Self::Unsupported
             | Self::Note => false,
         }
@@ -201,6 +205,7 @@ impl FindingKind {
             Self::DataPending => "data-pending",
             Self::DataOverdue => "data-overdue",
             Self::DataLost => "data-lost",
+            Self::ChangeRequired => "change-required",
             Self::Unsupported => "unsupported",
             Self::Note => "note",
         }

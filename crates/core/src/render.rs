@@ -279,6 +279,15 @@ impl StepCounts {
     }
 }
 
+/// What follows the first of several things in a sentence: ", and 3 more"; nothing if there are no others.
+#[must_use]
+pub fn and_more(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(", and {others} more"),
+    }
+}
+
 /// A number of things whose plural ends in `s`: "1 table" or "3 tables".
 #[must_use]
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {

@@ -54,7 +54,7 @@ impl ObjectKind {
             Self::ColumnStatistics => "column statistics",
             Self::GlueTags => "Glue tags",
             Self::DataCellsFilters => "data cells filters",
-            Self::LfTags => "LF-Tags",
+            Self::LfTags => "LF-Tag values",
             Self::LfTagExpressions => "LF-Tag expressions",
             Self::LfTagAssignments => "LF-Tag assignments",
             Self::OptIns => "opt-ins",

@@ -246,7 +246,9 @@ pub(crate) fn kind_of_finding_kind(kind: FindingKind) -> Option<AlertKind> {
     match kind {
         FindingKind::Denied => Some(AlertKind::TwinlakeAccessDenied),
         FindingKind::HiddenColumns | FindingKind::Unreadable => Some(AlertKind::ReadFailed),
-        FindingKind::Unmanaged | FindingKind::DefaultsOpen => Some(AlertKind::Conflict),
+        FindingKind::Unmanaged | FindingKind::DefaultsOpen | FindingKind::ChangeRequired => {
+            Some(AlertKind::Conflict)
+        }
         FindingKind::OnHold | FindingKind::Unsupported => Some(AlertKind::NotReplicated),
         FindingKind::DataOverdue => Some(AlertKind::DataPending),
         FindingKind::DataLost => Some(AlertKind::DataLost),
@@ -417,14 +419,17 @@ fn deletions_held_text(region: &str) -> (String, &'static str, String) {
 fn data_pending_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         match count {
-            1 => "1 table waits for files of its newest commit.".to_owned(),
-            count => format!("{count} tables wait for files of their newest commit."),
+            1 => "Files of a commit of 1 table have not arrived, or could not be looked for."
+                .to_owned(),
+            count => format!(
+                "Files of commits of {count} tables have not arrived, or could not be looked for."
+            ),
         },
         "Entries of Iceberg tables show the last commit whose files are all in the standby, or do not exist yet. \
          Queries of Delta and Hudi tables fail on the missing files.",
         format!(
-            "Look at the replication of the buckets of the tables. Where an older file was never \
-             replicated, run S3 Batch Replication. At most ten reasons are listed below; `twinlake \
+            "The reasons below say which. Where files have not arrived, look at the replication of the buckets; where \
+             an older file was never replicated, run S3 Batch Replication. At most ten reasons are listed below; `twinlake \
              status --region {region}` lists all tables."
         ),
     )

@@ -433,7 +433,9 @@ fn problems(outcome: &QueryToolsOutcome) -> BTreeMap<ObjectKey, Problem> {
             FindingKind::Denied | FindingKind::Unreadable | FindingKind::HiddenColumns => {
                 SubjectState::OutOfSync
             }
-            FindingKind::Unmanaged | FindingKind::DefaultsOpen => SubjectState::Blocked,
+            FindingKind::Unmanaged | FindingKind::DefaultsOpen | FindingKind::ChangeRequired => {
+                SubjectState::Blocked
+            }
             FindingKind::OnHold => SubjectState::OnHold,
             FindingKind::DataPending | FindingKind::DataOverdue | FindingKind::DataLost => {
                 SubjectState::DataPending

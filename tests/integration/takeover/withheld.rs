@@ -266,6 +266,6 @@ fn a_forced_switchover_refuses_what_was_not_named() {
         panic!("{refused:?}");
     };
     assert!(reason.contains("table sales.ice2"), "{reason}");
-    assert!(reason.contains("and 0 more"), "{reason}");
+    assert!(!reason.contains("more"), "{reason}");
     assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Primary);
 }

@@ -429,10 +429,11 @@ fn show_subject(
 fn print_subject(connection: &LedgerConnection, status: &StatusSnapshot, row: &LedgerRow) {
     output::print(&row_line(row));
     let (next, standby) = (&connection.next, connection.epoch.standby());
-    let mut facts = vec![format!(
-        "next: {}",
-        next.state(row.state, Some(&row.subject))
-    )];
+    let next_command = match &row.subject {
+        Subject::Table(table) if row.waits_for_files() => next.state_of_files(row.state, table),
+        subject => next.state(row.state, Some(subject)),
+    };
+    let mut facts = vec![format!("next: {next_command}")];
     if let Some(pairing) = &row.pairing {
         let created = pairing.created_in(standby).map(|at| at.to_string());
         let created = created.unwrap_or_else(|| "an unknown time".to_owned());

@@ -211,7 +211,7 @@ impl<'a> PlanReplay<'a> {
         self.require_no_extra_grant(&subject)?;
         self.require_no_extra_grant(&Subject::Database(id.database.clone()))?;
         self.require_no_extra_all_tables_grant(&id.database)?;
-        self.require_no_open_creation(id)?;
+        self.require_no_iam_access_before_opt_in(id)?;
         self.require_all_columns_visible(id)?;
         self.created.insert(subject.clone());
         self.require_no_extra_access(&subject, |replay| {
@@ -354,7 +354,10 @@ impl<'a> PlanReplay<'a> {
         let functions = self.inputs.standby.function_listings.get(name);
         let listed = self.inputs.standby.table_names.contains_key(name);
         if is_not_empty || !listed || !functions.is_some_and(Result::is_ok) {
-            return reject(AuditRule::NotManaged, format!("{subject} may not be empty"));
+            return reject(
+                AuditRule::NotManaged,
+                format!("it is not proven that {subject} is empty"),
+            );
         }
         Ok(())
     }

@@ -15,7 +15,7 @@
 //!
 //! | who | the proof |
 //! |---|---|
-//! | an undo, or the Region when it becomes the primary again | the grant was granted, or the Region lists it with another grant option; any error keeps it |
+//! | an undo, or the Region when it becomes the primary again | the grant was granted, or the Region lists it with another grant option, or its table or database is proven to be gone; any other error keeps it |
 //! | a reconciliation of the Region as the standby, and a switchover before its epoch | the primary lacks it by a complete listing that is not empty, read as an administrator, or by an event that names it; the present policy maps the grant to the primary and back; and the primary ever had it ([`FrozenGrant::is_unrestored`]) |
 //! | a switchover that has handed over, in the ledger of the new primary | the ledger of the former one holds it |
 
@@ -132,7 +132,7 @@ impl FrozenGrants {
         }
     }
 
-    /// Whether a switchover away from the primary of this epoch is under way.
+    /// Whether they were revoked in the primary of this epoch.
     #[must_use]
     pub fn is_of_primary(&self, epoch: Epoch) -> bool {
         self.epoch == epoch
@@ -181,7 +181,7 @@ impl UnrestoredGrants {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnstoppedReason {
-    /// `IAM_ALLOWED_PRINCIPALS`: whoever IAM lets.
+    /// `IAM_ALLOWED_PRINCIPALS`.
     IamAllowed,
     /// A data lake administrator grants itself anything.
     Administrator,
@@ -198,7 +198,7 @@ pub enum UnstoppedReason {
 impl fmt::Display for UnstoppedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::IamAllowed => "whoever IAM lets",
+            Self::IamAllowed => "it stands for every principal that IAM policies allow",
             Self::Administrator => "it is a data lake administrator",
             Self::Super => "it has ALL (Super), which Twinlake does not revoke",
             Self::Ignored => "the policy ignores it",
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn only_grants_to_write_that_nothing_makes_useless_to_revoke_are_revoked() {
+    fn only_write_grants_whose_revoke_stops_the_principal_and_can_be_undone_are_revocable() {
         let listed: Grants = [
             (grant("etl", Permission::Insert), true),
             (grant("etl", Permission::Select), false),

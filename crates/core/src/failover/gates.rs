@@ -5,7 +5,7 @@ use super::{
 };
 use crate::heartbeat::Channel;
 use crate::ledger::SubjectState;
-use crate::render::{counted, one_or_many};
+use crate::render::{and_more, counted, one_or_many};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -311,11 +311,11 @@ fn check_storage_proof(readings: &SwitchoverReadings) -> Result<(), FailoverRefu
         return Ok(());
     };
     let gate = ForceableGate::StorageProof;
-    let more = readings.unproven_replication.len() - 1;
+    let more = and_more(readings.unproven_replication.len() - 1);
     Err(FailoverRefusal {
         gate: FailoverGate::Forceable(gate),
         limit: "canaries have arrived under each S3 replication rule to this Region".to_owned(),
-        measured: format!("it is not known that S3 replicates: {first}, and {more} more"),
+        measured: format!("it is not known that S3 replicates: {first}{more}"),
         action: format!(
             "see what `twinlake doctor --region {}` reports; to rest on the comparison of all objects alone, add `--force {}`",
             readings.region,

@@ -16,17 +16,20 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
         match obstacle_to_all_tables_grant(builder, &database) {
             None => builder.steps.push(Step::Grant { grant, grantable }),
             Some(reason) => {
+                let is_listed = [builder.inputs.primary, builder.inputs.standby]
+                    .iter()
+                    .all(|snapshot| snapshot.table_names.contains_key(&database));
                 let subject = Subject::Database(database);
                 let reason = format!("{grant} waits: {reason}");
                 // If all tables are in scope, later reads will not change the result.
                 let request = builder.inputs.scope.read_requests.get(&subject);
-                let is_whole_database_read = builder
+                let is_whole_database_asked_for = builder
                     .inputs
                     .scope
                     .read_requests
                     .contains_key(&Subject::Catalog)
                     || request.is_some_and(|request| request.facets.contains(&Facet::Contents));
-                let (state, kind) = match is_whole_database_read {
+                let (state, kind) = match is_whole_database_asked_for && is_listed {
                     true => (SubjectState::Blocked, FindingKind::Unmanaged),
                     false => (SubjectState::OutOfSync, FindingKind::Unreadable),
                 };
@@ -55,15 +58,17 @@ pub(super) fn obstacle_to_all_tables_grant(
         builder.read_or_ask(&Subject::Database(database.clone()), Facet::Contents);
         return Some("the standby's tables were not listed".to_owned());
     };
-    let in_primary = inputs.primary.table_names.get(database);
+    let Some(in_primary) = inputs.primary.table_names.get(database) else {
+        builder.read_or_ask(&Subject::Database(database.clone()), Facet::Contents);
+        return Some("the primary's tables were not listed".to_owned());
+    };
     let is_deleted = |name: &crate::Name| {
         let of = |id: &crate::TableId| id.database == *database && id.table == *name;
         let deletes = |step: &Step| matches!(step, Step::DeleteTable { id } if of(id));
         builder.steps.iter().any(deletes)
     };
     let mut names = in_standby.iter();
-    let extra = names
-        .find(|name| !in_primary.is_some_and(|names| names.contains(*name)) && !is_deleted(name));
+    let extra = names.find(|name| !in_primary.contains(*name) && !is_deleted(name));
     let extra =
         extra.map(|name| format!("the standby has the table {name}, which the primary lacks"));
     extra.or_else(|| obstacle_of_extra_column(builder, database))

@@ -156,7 +156,7 @@ fn describe_obstacle(
             SubjectState::Blocked,
             // A table that was followed until now is worth more than a line in the digest.
             match shows_older {
-                true => FindingKind::DataOverdue,
+                true => FindingKind::ChangeRequired,
                 false => FindingKind::Unsupported,
             },
             format!("it cannot be relocated: {finding}"),

@@ -237,7 +237,7 @@ fn decide(
         return TableAction::Leave(SubjectState::OutOfSync, FindingKind::Unreadable, reason);
     }
     if let Some(reason) = extra_view_dialect(&existing.object, &desired) {
-        return TableAction::Leave(SubjectState::Blocked, FindingKind::Unsupported, reason);
+        return TableAction::Leave(SubjectState::Blocked, FindingKind::ChangeRequired, reason);
     }
     if let Some(reason) = hidden_view(&existing.object, &desired) {
         return TableAction::Leave(SubjectState::OutOfSync, FindingKind::Unreadable, reason);

@@ -43,7 +43,7 @@ fn mark(builder: &mut PlanBuilder<'_>, subject: &Subject, replica: &LogReplica) 
             one_or_many(count, "path", "paths"),
             findings.absolute.samples.join("; ")
         );
-        let (state, kind) = (SubjectState::Blocked, FindingKind::Unsupported);
+        let (state, kind) = (SubjectState::Blocked, FindingKind::ChangeRequired);
         super::iceberg::add_problem(builder, subject, (state, kind, reason));
     }
     if let Some(missing) = &findings.missing {

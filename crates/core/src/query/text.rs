@@ -82,6 +82,7 @@ pub fn query_findings_text(findings: &BTreeSet<QueryFinding>) -> String {
             FindingKind::DataPending | FindingKind::DataOverdue | FindingKind::DataLost => {
                 "data missing"
             }
+            FindingKind::ChangeRequired => "has to be changed",
             FindingKind::Unsupported => "not replicated",
             FindingKind::Note => "note",
         };

@@ -162,7 +162,7 @@ pub enum TakeoverReadiness {
 /// How far the clocks of two functions may differ.
 const CLOCK_SKEW_SECS: i64 = 60;
 
-/// Whether a time is of a clock that was ahead: nothing is known of what happened then.
+/// Whether a time lies in the future: a clock that was ahead wrote it, so it does not say when something happened.
 fn is_in_future(at: Timestamp, now: Timestamp) -> bool {
     at > now.plus_secs(CLOCK_SKEW_SECS)
 }

@@ -43,9 +43,9 @@ pub struct KnownGrantCalls {
 }
 
 impl KnownGrantCalls {
-    /// Takes the grants out of a listing of the primary that it shows although the last call, as far as events
-    /// say, revoked them, and adds these to `disbelieved`: the primary may list such grants for days (LF-07). What
-    /// it does not list, it does not list late. `stored` is what the ledger has, `named` what events of this scope
+    /// Removes from a listing of the primary the grants that it still shows although, by the events, the last call
+    /// revoked them (LF-07: for days), and adds them to `disbelieved`. Once the listing lacks a grant, its calls need
+    /// not be remembered. `stored` is what the ledger has, `named` what events of this scope
     /// name; `disbelieved` has the grants that were taken out of the listing before.
     #[must_use]
     pub fn disbelieve(

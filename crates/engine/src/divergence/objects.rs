@@ -26,7 +26,7 @@ pub(super) type TableLocations = BTreeMap<TableId, Location>;
 pub(super) struct ComparedSpan {
     /// What for.
     pub(super) purpose: ObjectsPurpose,
-    /// The common point.
+    /// The common point: what was written before it had been replicated.
     pub(super) since: Timestamp,
     /// When the primary became it.
     pub(super) switched_at: Timestamp,

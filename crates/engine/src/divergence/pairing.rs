@@ -101,7 +101,7 @@ impl PairedRegions {
         let items = Prefetched::lake_formation(former, primary, &mappings).await;
         add_keys(&mut reverse_rows, &items.1, survivor_rows, now);
         // Of an object that only the primary has, nothing is paired.
-        rows.retain(|subject, _| is_managed_in(subject, &former_objects));
+        rows.retain(|subject, _| is_listed_in(subject, &former_objects));
         let to_primary = GrantMapping::of_primary(policy, epoch.switched());
         Ok(Self {
             rows,
@@ -145,7 +145,7 @@ impl PairedRegions {
     }
 }
 
-fn is_managed_in(subject: &Subject, region: &ListedRegion) -> bool {
+fn is_listed_in(subject: &Subject, region: &ListedRegion) -> bool {
     match subject {
         Subject::Catalog | Subject::LakeFormation(_) => true,
         Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {

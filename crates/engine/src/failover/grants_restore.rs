@@ -24,8 +24,9 @@ pub struct UnfrozenGrants {
     pub left: UnrestoredGrants,
 }
 
-/// Grants again in a Region that has become the primary what was frozen in it, and forgets what was granted. What is not
-/// granted, for whatever reason, holds up no takeover: it stays recorded, and is granted when this is repeated.
+/// Grants again in a Region that has become the primary what was frozen in it, and forgets what was granted, and
+/// what is on a table or database that is proven to be gone. What is not granted for another reason holds up no takeover:
+/// it stays recorded, and is granted when this is repeated.
 ///
 /// # Errors
 /// The ledger cannot be reached.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
 use twinlake_core::failover::{EpochRecord, WRITE_PERMISSIONS};
 use twinlake_core::grant::GrantMapping;
-use twinlake_core::render::counted;
+use twinlake_core::render::{and_more, counted};
 use twinlake_core::{CallError, OwnRoles, PermissionGrant};
 
 /// The other Region, for a switchover. A failover has none: nobody asks the other Region.
@@ -117,9 +117,8 @@ where
             let reasons = report.outcome.reasons_to_differ(context.policy, &left_out);
             if let [first, others @ ..] = reasons.as_slice() {
                 return Ok(Some(format!(
-                    "{next} may differ after a resync: {first}, and {} more; `twinlake resync --region {next}` \
-                     shows all",
-                    others.len()
+                    "{next} may differ after a resync: {first}{}; `twinlake resync --region {next}` shows all",
+                    and_more(others.len())
                 )));
             }
             if report.verified_at.is_none() {
@@ -198,9 +197,9 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
     }
     let mut changes = report.changes.iter().filter(|change| counts(change));
     if let Some(change) = changes.next() {
-        let more = changes.count();
+        let more = and_more(changes.count());
         return Some(format!(
-            "{region} has what the other Region has not: {} ({}), and {more} more",
+            "{region} has what the other Region has not: {} ({}){more}",
             change.text.trim(),
             change.kind
         ));

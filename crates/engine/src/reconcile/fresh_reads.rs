@@ -39,7 +39,7 @@ impl<E: Environment> Session<'_, E> {
         let is_any = !next.is_empty();
         if is_any {
             self.read_requests = next;
-            self.reads_needs = true;
+            self.next_read_adds = true;
         }
         is_any
     }

@@ -67,9 +67,8 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) tables_with_deletions: BTreeSet<TableId>,
     /// What plans have asked for since the last round that read what changed.
     pub(super) needed: BTreeSet<(Subject, Facet)>,
-    /// The next read adds what a plan asked for to the reads before it; nothing was written in
-    /// between.
-    pub(super) reads_needs: bool,
+    /// The next round adds its reads to those before it: nothing was written in between.
+    pub(super) next_read_adds: bool,
     /// The steps that are not planned: they failed, wait, or were rejected.
     pub(super) excluded_steps: ExcludedSteps,
     /// What the audit rejected in this round, with the rule.
@@ -181,7 +180,7 @@ impl<'a, E: Environment> Session<'a, E> {
             },
             rejected: BTreeMap::new(),
             needed: BTreeSet::new(),
-            reads_needs: false,
+            next_read_adds: false,
             postponed: Vec::new(),
             suspended_subjects: BTreeSet::new(),
             rejected_partitions: BTreeMap::new(),
@@ -266,8 +265,8 @@ impl<'a, E: Environment> Session<'a, E> {
         let confirmed_writes = std::mem::take(&mut self.confirmed_writes);
         self.snapshots.checked_databases.clear();
         let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
-        let reads_needs = std::mem::take(&mut self.reads_needs);
-        if !reads_needs {
+        let next_read_adds = std::mem::take(&mut self.next_read_adds);
+        if !next_read_adds {
             // What plans asked for before is forgotten with its answers.
             self.needed.clear();
             for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
@@ -290,7 +289,7 @@ impl<'a, E: Environment> Session<'a, E> {
             own_roles: self.context.own_roles,
             rows: &rows,
             // What a plan asks for is read at once.
-            scan_window: self.context.scan_window.filter(|_| !reads_needs),
+            scan_window: self.context.scan_window.filter(|_| !next_read_adds),
             changed_tables: &self.changed_tables,
             max_concurrent_calls: self.context.max_concurrent_calls,
             prefetched,

@@ -1,4 +1,5 @@
-//! What a session reads again, because the primary or another run changed it meanwhile.
+//! What a session reads again, because the primary or another run changed it meanwhile; and which grants of a listing it
+//! does not believe, because events say that they were revoked (LF-07).
 
 use super::bookkeeping::full_request;
 use super::session::Session;
@@ -32,9 +33,8 @@ impl<E: Environment> Session<'_, E> {
         }
     }
 
-    /// Takes the grants out of what was read of the primary that it lists although the last call, as far as
-    /// events say, revoked them: the primary may list such grants for days (LF-07). What it does not list, it does
-    /// not list late.
+    /// Removes from the primary's listing the grants that it still shows although, by the events, the last call
+    /// revoked them: it may show them for days (LF-07). Once the listing lacks a grant, its calls are forgotten.
     pub(super) fn disbelieve_revoked_grants(&mut self, rows: &LedgerRows) {
         let listed = self.snapshots.primary.grants.get_mut(&PERMISSIONS);
         let Some(Observation::Present(listed)) = listed else {
@@ -73,8 +73,8 @@ impl<E: Environment> Session<'_, E> {
         row
     }
 
-    /// The row of the permissions as it has to be before grants are made or revoked: another run at work, which
-    /// rests on the row as it was before, may believe a listing that an event of this one contradicts.
+    /// The row of the permissions, to be stored before grants are made or revoked. A concurrent run whose row lacks a
+    /// revoke that an event of this run reported would believe the listing, and grant again.
     pub(super) fn permissions_row_with_grant_calls(&self, rows: &LedgerRows) -> Option<LedgerRow> {
         self.grant_calls.as_ref()?;
         let stored = rows.get(&PERMISSIONS).cloned();
@@ -124,7 +124,7 @@ impl<E: Environment> Session<'_, E> {
             self.scope.add(subject.clone(), request.clone());
             self.read_requests.insert(subject, request);
         }
-        self.reads_needs = true;
+        self.next_read_adds = true;
         true
     }
 }

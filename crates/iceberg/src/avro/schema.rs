@@ -183,7 +183,9 @@ impl SchemaParser {
             let parsed = field.get("type").ok_or("a field has no type")?;
             let is_new = names.insert(name.clone()) && field_id.is_none_or(|id| ids.insert(id));
             if !is_new {
-                return Err(format!("a record has two fields like {name}"));
+                return Err(format!(
+                    "another field of the record has the name or the field ID of {name}"
+                ));
             }
             fields.push(RecordField {
                 name,

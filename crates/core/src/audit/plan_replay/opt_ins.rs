@@ -121,7 +121,7 @@ impl PlanReplay<'_> {
     /// Requires that no grant to `IAM_ALLOWED_PRINCIPALS` on all tables of the database opens a new
     /// table to a principal whose access the primary limits by an opt-in. An opt-in on the table
     /// itself can only be made once the table exists.
-    pub(super) fn require_no_open_creation(&self, id: &TableId) -> Check {
+    pub(super) fn require_no_iam_access_before_opt_in(&self, id: &TableId) -> Check {
         let covers_table = |grant: &&PermissionGrant| {
             grant.principal.0 == IAM_ALLOWED_PRINCIPALS
                 && match &grant.resource {
