@@ -2,104 +2,16 @@
 
 use std::collections::BTreeSet;
 use twinlake_core::CallErrorKind;
+use twinlake_core::audit::AuditRule;
 use twinlake_core::ledger::SubjectState;
 use twinlake_core::plan::FindingKind;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryStep};
-use twinlake_core::topology::SiteId;
-use twinlake_sim::{SimExternalSchema, SimQueryTools, SimWarehouse, StatementFate};
-use twinlake_tests::harness::{PRIMARY, STANDBY, leader};
+use twinlake_core::query::{ObjectKey, QueryStep};
+use twinlake_sim::{SimExternalSchema, SimQueryTools, StatementFate, UnendedStatus};
+use twinlake_tests::harness::{PRIMARY, STANDBY};
 use twinlake_tests::query_lab::{Lab, findings, policy_with};
-
-const ROLE: &str = "arn:aws:iam::111122223333:role/spectrum";
-
-fn role(region: &str) -> String {
-    format!("{ROLE}-{region}")
-}
-
-/// Two Regions without Athena's objects, with a pair of warehouses.
-fn lab() -> Lab {
-    let by_leader = |key: &str, primary: &str, standby: &str| match leader() {
-        SiteId::A => format!("[[{key}]]\na = {primary}\nb = {standby}\n"),
-        SiteId::B => format!("[[{key}]]\na = {standby}\nb = {primary}\n"),
-    };
-    let secret = "arn:aws:secretsmanager:us-east-1:111122223333:secret:admin";
-    let warehouse = by_leader(
-        "query.warehouse",
-        &format!("{{ workgroup = \"there\", database = \"dev\", secret = \"{secret}\" }}"),
-        "{ cluster = \"here\", database = \"lake\", db-user = \"twinlake\" }",
-    );
-    let roles = by_leader(
-        "principal",
-        &format!("\"{}\"", role(PRIMARY)),
-        &format!("\"{}\"", role(STANDBY)),
-    );
-    let lab = Lab::new(policy_with(
-        "",
-        &format!("{warehouse}name = \"reports\"\n{roles}"),
-    ));
-    for region in [&lab.primary, &lab.standby] {
-        change(region, |warehouse| {
-            for user in ["etl", "anna", "ben"] {
-                warehouse.users.insert(user.to_owned(), false);
-            }
-            warehouse.others.insert("analysts".to_owned());
-        });
-    }
-    lab
-}
-
-/// The warehouse of a Region.
-fn change<T>(region: &SimQueryTools, change: impl FnOnce(&mut SimWarehouse) -> T) -> T {
-    use twinlake_engine::ports::ReadQueryRegion as _;
-    let is_primary = region.region() == PRIMARY;
-    let (endpoint, database) = if is_primary {
-        ("there", "dev")
-    } else {
-        ("here", "lake")
-    };
-    region.with_redshift(|redshift| change(redshift.warehouse(endpoint, database)))
-}
-
-/// A schema of the Data Catalog that `etl` owns.
-fn schema(database: &str, region: &str) -> SimExternalSchema {
-    let grant = |grantee_type: &str, grantee: &str, option| {
-        (
-            "USAGE".to_owned(),
-            grantee_type.to_owned(),
-            grantee.to_owned(),
-            option,
-        )
-    };
-    SimExternalSchema {
-        id: 7,
-        kind: 1,
-        database: database.to_owned(),
-        options: serde_json::json!({ "IAM_ROLE": role(region) }).to_string(),
-        owner: "etl".to_owned(),
-        grants: BTreeSet::from([
-            grant("user", "anna", true),
-            grant("group", "analysts", false),
-        ]),
-    }
-}
-
-fn put(region: &SimQueryTools, name: &str, schema: SimExternalSchema) {
-    change(region, |warehouse| {
-        warehouse.schemas.insert(name.to_owned(), schema)
-    });
-}
-
-fn found(region: &SimQueryTools, name: &str) -> Option<SimExternalSchema> {
-    change(region, |warehouse| warehouse.schemas.get(name).cloned())
-}
-
-fn writes(region: &SimQueryTools) -> Vec<String> {
-    region.with_redshift(twinlake_sim::SimRedshift::take_writes)
-}
-
-fn key(name: &str) -> ObjectKey {
-    ObjectKey::within(QueryKind::ExternalSchema, "reports", name)
-}
+use twinlake_tests::schema_lab::{
+    ROLE, change, found, key, lab, lab_with, put, role, schema, writes,
+};
 
 /// A lab in which a schema was replicated.
 fn replicated() -> Lab {
@@ -339,6 +251,7 @@ fn lost_rights_and_failing_statements_are_no_absence() {
     for fate in [
         failed,
         StatementFate::Stuck {
+            status: UnendedStatus::Submitted,
             takes_effect: false,
         },
         StatementFate::Aborted { took_effect: false },
@@ -365,6 +278,15 @@ fn what_a_statement_came_to_is_what_is_there_afterwards() {
     let fates = |took_effect: bool| {
         let mut fates = vec![
             StatementFate::Stuck {
+                status: UnendedStatus::Submitted,
+                takes_effect: took_effect,
+            },
+            StatementFate::Stuck {
+                status: UnendedStatus::Picked,
+                takes_effect: took_effect,
+            },
+            StatementFate::Stuck {
+                status: UnendedStatus::Started,
                 takes_effect: took_effect,
             },
             StatementFate::Aborted { took_effect },
@@ -462,4 +384,108 @@ fn without_warehouses_in_the_policy_none_is_asked() {
     assert!(outcome.is_done(), "{outcome:#?}");
     let notes = findings(&outcome, FindingKind::Note).join("\n");
     assert!(!notes.contains("awsdatacatalog"), "{notes}");
+}
+
+#[test]
+fn deletions_over_the_limit_are_held_and_the_rest_is_applied() {
+    let lab = lab_with("deletion-limit = { fraction = 0.1, minimum = 2 }\n", "");
+    for at in 0..6 {
+        put(&lab.primary, &format!("s{at}"), schema("sales", PRIMARY));
+    }
+    assert!(lab.resync().is_done());
+    let _ = writes(&lab.standby);
+    change(&lab.primary, |warehouse| {
+        warehouse
+            .schemas
+            .retain(|name, _| ["s3", "s4", "s5"].contains(&name.as_str()));
+        let grants = &mut warehouse.schemas.get_mut("s5").unwrap().grants;
+        grants.clear();
+    });
+    put(&lab.primary, "new", schema("sales", PRIMARY));
+    let outcome = lab.resync();
+    let held: BTreeSet<ObjectKey> = outcome
+        .rejections
+        .iter()
+        .map(|one| one.object.clone())
+        .collect();
+    assert_eq!(held, ["s0", "s1", "s2"].map(key).into(), "{outcome:#?}");
+    assert!(
+        outcome
+            .rejections
+            .iter()
+            .all(|one| one.rule == AuditRule::DeletionLimit)
+    );
+    let sent = writes(&lab.standby);
+    assert!(
+        sent.iter().all(|text| !text.starts_with("DROP")) && sent.len() == 6,
+        "{sent:?}"
+    );
+    for key in &held {
+        assert_eq!(lab.state_of(key), SubjectState::OnHold, "{key}");
+    }
+    assert!(!outcome.is_done());
+    let lab = Lab {
+        approved: held,
+        ..lab
+    };
+    assert!(lab.resync().is_done());
+    assert_eq!(writes(&lab.standby).len(), 3);
+}
+
+#[test]
+fn a_dropped_schema_stays_if_the_policy_retains_what_is_deleted() {
+    let lab = lab_with("deletions = \"retain\"\n", "");
+    put(&lab.primary, "spectrum", schema("sales", PRIMARY));
+    assert!(lab.resync().is_done());
+    let _ = writes(&lab.standby);
+    change(&lab.primary, |warehouse| warehouse.schemas.clear());
+    let outcome = lab.resync();
+    let told = findings(&outcome, FindingKind::OnHold);
+    assert!(
+        told.len() == 1 && told[0].contains("retain"),
+        "{outcome:#?}"
+    );
+    assert_eq!(writes(&lab.standby), [""; 0]);
+}
+
+/// A creation that takes effect after its run is known by its intent, whatever the primary has by then.
+#[test]
+fn a_creation_that_takes_effect_late_is_taken_over_and_not_repeated() {
+    for is_changed in [false, true] {
+        let lab = lab();
+        put(&lab.primary, "spectrum", schema("sales", PRIMARY));
+        lab.standby
+            .with_redshift(|redshift| redshift.decide("CREATE EXTERNAL", StatementFate::Late));
+        let outcome = lab.resync();
+        let [(QueryStep::Create { .. }, error)] = outcome.failed.as_slice() else {
+            panic!("{outcome:#?}");
+        };
+        assert!(
+            error
+                .message
+                .contains("did not end in time; cancelling it failed"),
+            "{error}"
+        );
+        assert_eq!(found(&lab.standby, "spectrum"), None);
+        lab.standby
+            .with_redshift(twinlake_sim::SimRedshift::finish_late);
+        if is_changed {
+            change(&lab.primary, |warehouse| {
+                warehouse.schemas.get_mut("spectrum").unwrap().owner = "ben".to_owned();
+            });
+        }
+        let _ = writes(&lab.standby);
+        let outcome = lab.resync();
+        assert!(outcome.is_done(), "{outcome:#?}");
+        let sent = writes(&lab.standby);
+        assert!(
+            sent.len() == 3 && sent.iter().all(|text| !text.starts_with("CREATE")),
+            "{sent:?}"
+        );
+        assert_eq!(lab.state_of(&key("spectrum")), SubjectState::InSync);
+        // It counts as Twinlake's.
+        change(&lab.primary, |warehouse| warehouse.schemas.clear());
+        assert!(lab.resync().is_done());
+        assert_eq!(found(&lab.standby, "spectrum"), None);
+    }
 }

@@ -27,6 +27,10 @@ BUCKET_READS = {
 }
 
 
+# The id of the session of a function's role.
+USER_ID = "AROAEXAMPLE:function"
+
+
 def read_calls(path):
     """Returns the recorded calls, each once."""
     if not path.exists():
@@ -70,6 +74,27 @@ def athena_resource(action, prefix, request):
     return f"{prefix}:workgroup/{name or 'any'}"
 
 
+def warehouse_checks(action, region, account, request):
+    """Returns the actions and resources of a call of the Redshift Data API: those of the login for one that submits. The
+    ARN of a workgroup has its id, for which its name stands here."""
+    if action != "redshift-data:ExecuteStatement":
+        return [(action, "*")]
+    if "WorkgroupName" in request:
+        warehouse = f"arn:aws:redshift-serverless:{region}:{account}:workgroup/{request['WorkgroupName']}"
+        login = [("redshift-serverless:GetCredentials", warehouse)]
+    else:
+        name, prefix = request["ClusterIdentifier"], f"arn:aws:redshift:{region}:{account}"
+        warehouse = f"{prefix}:cluster:{name}"
+        database = f"{prefix}:dbname:{name}/{request['Database']}"
+        login = [("redshift:GetClusterCredentialsWithIAM", database)]
+        if "DbUser" in request:
+            resources = [database, f"{prefix}:dbuser:{name}/{request['DbUser']}"]
+            login = [("redshift:GetClusterCredentials", resource) for resource in resources]
+    if "SecretArn" in request:
+        login = [("secretsmanager:GetSecretValue", request["SecretArn"])]
+    return [(action, warehouse), *login]
+
+
 def checks(call, account):
     """Returns the actions and resources that AWS checks for a call."""
     service, region = call["service"], call["region"]
@@ -84,6 +109,9 @@ def checks(call, account):
     if service == "athena":
         action = "athena:" + headers["x-amz-target"].split(".")[1]
         return [(action, athena_resource(action, f"arn:aws:athena:{region}:{account}", json.loads(body)))]
+    if service == "redshift-data":
+        action = "redshift-data:" + headers["x-amz-target"].split(".")[1]
+        return warehouse_checks(action, region, account, json.loads(body))
     if service == "servicequotas":
         return [("servicequotas:" + headers["x-amz-target"].split(".")[1], "*")]
     if service == "s3":
@@ -110,6 +138,9 @@ def checks(call, account):
 
 def condition_keys(call):
     """Returns the keys of a call that conditions of the policies name, in small letters."""
+    if call["service"] == "redshift-data":
+        # A function follows its own statements alone.
+        return {"redshift-data:statement-owner-iam-userid": USER_ID}
     if call["service"] not in ("dynamodb", "events", "s3"):
         return {}
     if call["service"] == "s3":
@@ -152,6 +183,8 @@ def is_allowed(documents, call, action, resource, account):
     context = iam_evaluator.EvalContext(
         principal_arn=call["role"], principal_type="AssumedRole", principal_account=account, action=action,
         resource_arn=resource, region=call["region"], service_context=condition_keys(call))
+    # The evaluation knows no variables of policies.
+    documents = [json.loads(json.dumps(document).replace("${aws:userid}", USER_ID)) for document in documents]
     statements = [iam_evaluator.parse_policy_document(document) for document in documents]
     return iam_evaluator.evaluate(context, statements).decision == "Allow"
 

@@ -15,7 +15,7 @@ import pathlib
 from ministack.app import app as ministack_app
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import eventbridge, iam, lambda_svc, s3
+from ministack.services import athena, eventbridge, iam, lambda_svc, s3
 from ministack.services.cloudformation import changesets, engine, provisioners
 
 import s3_control
@@ -237,6 +237,36 @@ def service_quota(region, operation, request):
     return 200, {"Quota": {"QuotaCode": request["QuotaCode"], "Value": value}}
 
 
+# What Athena has of prepared statements, saved queries and capacity reservations, and ministack lacks.
+def athena_call(region, account, operation, request):
+    if operation == "ListCapacityReservations":
+        return 200, {"CapacityReservations": []}
+    with request_scope(account, region):
+        statements = athena._prepared_statements
+        if operation == "BatchGetPreparedStatement":
+            keys = {name: f"{request['WorkGroup']}/{name}" for name in request["PreparedStatementNames"]}
+            return 200, {
+                "PreparedStatements": [statements[key] for key in keys.values() if key in statements],
+                "UnprocessedPreparedStatementNames": [
+                    {"StatementName": name, "ErrorCode": "STATEMENT_NOT_FOUND"}
+                    for name, key in keys.items() if key not in statements]}
+        changed, fields = {
+            "UpdatePreparedStatement": (
+                statements.get(f"{request.get('WorkGroup')}/{request.get('StatementName')}"),
+                ("QueryStatement", "Description")),
+            "UpdateNamedQuery": (
+                athena._named_queries.get(request.get("NamedQueryId")), ("Name", "Description", "QueryString")),
+        }[operation]
+        if changed is None:
+            return 400, {"__type": "InvalidRequestException", "Message": "it does not exist"}
+        changed.update({field: request[field] for field in fields if field in request})
+        return 200, {}
+
+
+ATHENA_TARGETS = {f"AmazonAthena.{name}": name for name in (
+    "BatchGetPreparedStatement", "ListCapacityReservations", "UpdatePreparedStatement", "UpdateNamedQuery")}
+
+
 # A trail of another account, such as that of an organization, denies its selectors to the account: those whose name
 # begins with `unreadable`.
 def is_denied(target, body):
@@ -249,7 +279,7 @@ DENIAL = {"__type": "AccessDeniedException", "Message": "not authorized to perfo
 
 
 # The calls of the functions, for call_rights.py. A function carries the ARN of its role as its session token, which
-# nothing else reads here, and calls Glue and Lake Formation through this server.
+# nothing else reads here, and calls the services of the sandbox through this server.
 CALL_LOG = os.environ.get("TWINLAKE_CALL_LOG")
 SANDBOX_URL = os.environ.get("TWINLAKE_SANDBOX_URL")
 # While this file names a Region, that Region answers no function.
@@ -326,7 +356,7 @@ async def app(scope, receive, send):
         if is_lost(region):
             # No SDK takes this for an answer of AWS.
             return await answer(send, 503, [], b"")
-        if service in ("glue", "lakeformation"):
+        if service in ("glue", "lakeformation", "redshift-data"):
             status, found, content = await asyncio.to_thread(
                 ask_sandbox, scope["method"], scope["raw_path"].decode(), headers, body)
             left_out = ("transfer-encoding", "content-length", "connection")
@@ -345,6 +375,12 @@ async def app(scope, receive, send):
             return await answer(send, 400, [(b"content-type", b"application/x-amz-json-1.1")],
                                 json.dumps(DENIAL).encode())
         receive = replay(body, receive)
+    if target in ATHENA_TARGETS:
+        body = await read_body(receive)
+        account, _, region = headers["authorization"].split("Credential=")[1].split("/")[:3]
+        status, found = athena_call(region, account, ATHENA_TARGETS[target], json.loads(body))
+        return await answer(send, status, [(b"content-type", b"application/x-amz-json-1.1")],
+                            json.dumps(found).encode())
     if not target.startswith(QUOTA_TARGET):
         return await ministack_app(scope, receive, send)
     body = await read_body(receive)

@@ -1,8 +1,8 @@
 """The test deployment: starts the local AWS and the sandbox, deploys template.yaml with the
 compiled functions in both Regions, and stops everything again.
 
-The local AWS (local_aws.py) serves every service but Glue and Lake Formation, which the sandbox
-serves.
+The local AWS (local_aws.py) serves every service but Glue, Lake Formation and the Redshift Data API, which the
+sandbox serves.
 """
 
 import contextlib
@@ -189,6 +189,15 @@ class Deployment:
             raise
         return self
 
+    @contextlib.contextmanager
+    def started(self):
+        """A context with the local AWS and the sandbox, without Twinlake deployed."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.__exit__(None, None, None)
+
     def __exit__(self, *_):
         for process in reversed(self.processes):
             process.terminate()
@@ -241,6 +250,7 @@ class Deployment:
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ENDPOINT_URL_GLUE": self.aws_url if self.records_calls else self.sandbox_url,
             "AWS_ENDPOINT_URL_LAKEFORMATION": self.aws_url if self.records_calls else self.sandbox_url,
+            "AWS_ENDPOINT_URL_REDSHIFT_DATA": self.aws_url if self.records_calls else self.sandbox_url,
             **({"TWINLAKE_CALL_LOG": str(self.home / "calls.jsonl"), "TWINLAKE_SANDBOX_URL": self.sandbox_url}
                if self.records_calls else {}),
             **({"TWINLAKE_ALLOW_MISSING_BUS": "1"} if self.allows_missing_bus else {}),
@@ -302,7 +312,7 @@ class Deployment:
     # Clients
 
     def client(self, service, region, **options):
-        is_in_sandbox = service in ("glue", "lakeformation")
+        is_in_sandbox = service in ("glue", "lakeformation", "redshift-data")
         return boto3.client(
             service, region_name=region,
             endpoint_url=self.sandbox_url if is_in_sandbox else self.aws_url,
@@ -328,6 +338,7 @@ class Deployment:
             "AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_ENDPOINT_URL": self.aws_url, "AWS_ENDPOINT_URL_GLUE": self.sandbox_url,
             "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox_url,
+            "AWS_ENDPOINT_URL_REDSHIFT_DATA": self.sandbox_url,
         }
 
     def start_twinlake(self, *args):

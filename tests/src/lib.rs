@@ -39,5 +39,6 @@ pub mod query_lab;
 pub mod reported_problems;
 pub mod requests;
 pub mod resolution_oracle;
+pub mod schema_lab;
 pub mod takeover;
 pub mod virtual_clock;

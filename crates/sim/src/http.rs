@@ -20,6 +20,12 @@
 //!   Region; without `region` to each.
 //! - `remove-access` with `{"region": ..., "principal": ...}`: removes all permissions of a
 //!   principal. The catalog then looks empty to it.
+//! - `statement-fate` with `{"region": ..., "containing": "GRANT", "fate": "ABORTED", "takes_effect": true}`: decides what
+//!   becomes of the next statement in a warehouse of Redshift that has a text (`StatementFate`): it stays `SUBMITTED`,
+//!   `PICKED` or `STARTED`, is `ABORTED`, `FAILED` with an `error`, `INEFFECTIVE`, `SLOW`, `LATE`, or its `ANSWER_LOST`
+//!   as many `times`.
+//! - `finish-late-statements` with `{"region": ...}`: lets the `LATE` statements take effect.
+//! - `statement-pages` with `{"region": ..., "rows": 100}`: the rows of a page of a statement's result.
 //! - `calls`: returns the calls since the last request to this path.
 
 mod event_sink;
@@ -29,6 +35,7 @@ pub use event_sink::EventSink;
 use crate::error::ApiError;
 use crate::glue::BulkSize;
 use crate::ports::Sim;
+use crate::redshift::StatementFate;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -355,6 +362,9 @@ impl Server {
                 state.remove_read_access(text("region"), text("principal"));
                 reply(StatusCode::OK, &done)
             }
+            "statement-fate" | "finish-late-statements" | "statement-pages" => {
+                self.control_warehouses(command, &json)
+            }
             "calls" => {
                 let calls = self.sim.state().take_calls();
                 let calls: Vec<Value> = calls
@@ -368,6 +378,31 @@ impl Server {
                 &json!({"message": "no such control path; the documentation of the sandbox lists them"}),
             ),
         }
+    }
+}
+
+impl Server {
+    /// Handles the control paths of warehouses of Redshift.
+    fn control_warehouses(&self, command: &str, json: &Value) -> Result<Reply, NoResponse> {
+        let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
+        let mut state = self.sim.state();
+        let redshift = match state.region_mut(text("region")) {
+            Ok(region) => &mut region.redshift,
+            Err(error) => return error_reply(&error),
+        };
+        match command {
+            "statement-fate" => match StatementFate::from_json(json) {
+                Some(fate) => redshift.decide(text("containing"), fate),
+                None => return error_reply(&ApiError::invalid("no such fate")),
+            },
+            "statement-pages" => {
+                let rows = json.get("rows").and_then(Value::as_u64);
+                let rows = usize::try_from(rows.unwrap_or_default());
+                redshift.set_page_rows(rows.unwrap_or(usize::MAX).max(1));
+            }
+            _ => redshift.finish_late(),
+        }
+        reply(StatusCode::OK, &json!({"done": true}))
     }
 }
 

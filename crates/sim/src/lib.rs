@@ -35,7 +35,7 @@ pub use answer_style::{AnswerStyle, UnusualAnswer};
 pub use error::ApiError;
 pub use glue::BulkSize;
 pub use query_tools::SimQueryTools;
-pub use redshift::{SimExternalSchema, SimRedshift, SimWarehouse, StatementFate};
+pub use redshift::{SimExternalSchema, SimRedshift, SimWarehouse, StatementFate, UnendedStatus};
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
 pub use ports::{

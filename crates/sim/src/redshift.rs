@@ -5,7 +5,10 @@
 //! is a text, an owner is whoever creates a schema, and only a superuser sees all of them. A warehouse exists once
 //! somebody addresses it.
 
+mod fate;
 mod sql;
+
+pub use fate::{StatementFate, UnendedStatus};
 
 use crate::error::ApiError;
 use serde_json::{Value, json};
@@ -13,32 +16,8 @@ use sql::Word;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use twinlake_core::CallErrorKind;
 
-/// Rows of a page.
+/// Rows of a page, unless somebody sets another number.
 const PAGE_ROWS: usize = 2;
-
-/// How a statement ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StatementFate {
-    /// It is `SUBMITTED` for ever, and takes effect or not.
-    Stuck {
-        /// Whether it takes effect.
-        takes_effect: bool,
-    },
-    /// It is `ABORTED`, and took effect or not.
-    Aborted {
-        /// Whether it took effect.
-        took_effect: bool,
-    },
-    /// It is `FAILED` with an error text, and took effect or not.
-    Failed {
-        /// The text.
-        text: String,
-        /// Whether it took effect.
-        took_effect: bool,
-    },
-    /// It is `FINISHED`, and changed nothing.
-    Ineffective,
-}
 
 /// An external schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +53,10 @@ pub struct SimWarehouse {
 struct Statement {
     /// The statuses that it has at the next descriptions; the last one stays.
     statuses: VecDeque<&'static str>,
+    /// Whether it has each of them also for who waits for its end.
+    is_slow: bool,
+    /// Whether it can be cancelled before its end.
+    is_cancellable: bool,
     error: Option<String>,
     rows: Vec<Value>,
 }
@@ -89,6 +72,12 @@ pub struct SimRedshift {
     fates: VecDeque<(String, StatementFate)>,
     /// The statements that wrote something or tried to, in order.
     writes: Vec<String>,
+    /// Statements that take effect later: cluster or workgroup, database, user and text.
+    late: Vec<[String; 4]>,
+    /// How many answers to the submission with a token are still to be lost.
+    lost_answers: BTreeMap<String, usize>,
+    /// Rows of a page of a result.
+    page_rows: Option<usize>,
 }
 
 type Reply = Result<Value, ApiError>;
@@ -116,6 +105,26 @@ impl SimRedshift {
         self.fates.push_back((containing.to_owned(), fate));
     }
 
+    /// Forgets the decisions about later statements.
+    pub fn clear_fates(&mut self) {
+        self.fates.clear();
+    }
+
+    /// Sets the number of rows of a page of a result.
+    pub const fn set_page_rows(&mut self, rows: usize) {
+        self.page_rows = Some(rows);
+    }
+
+    /// Lets the late statements take effect, as far as they still can.
+    pub fn finish_late(&mut self) {
+        for [endpoint, database, user, sql] in std::mem::take(&mut self.late) {
+            self.next_id += 1;
+            let id = self.next_id;
+            // Nobody asks for the status of a late statement again.
+            let _ = self.warehouse(&endpoint, &database).write(&user, &sql, id);
+        }
+    }
+
     /// The statements that wrote something or tried to, since the last call of this function.
     pub fn take_writes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.writes)
@@ -135,8 +144,9 @@ impl SimRedshift {
                 return Err(validation("either ClusterIdentifier or WorkgroupName"));
             }
         };
-        if let Some(id) = text("ClientToken").and_then(|token| self.tokens.get(token)) {
-            return Ok(json!({ "Id": id }));
+        let token = text("ClientToken");
+        if let Some(id) = token.and_then(|token| self.tokens.get(token)).cloned() {
+            return self.answer(token, json!({ "Id": id }));
         }
         let user = match (text("DbUser"), text("SecretArn")) {
             (Some(user), _) => user.to_owned(),
@@ -157,10 +167,30 @@ impl SimRedshift {
             (parameters, fate.as_ref()),
         );
         self.statements.insert(id.clone(), statement);
-        if let Some(token) = text("ClientToken") {
+        if let Some(token) = token {
             self.tokens.insert(token.to_owned(), id.clone());
         }
-        Ok(json!({"Id": id, "Database": database}))
+        if let Some(StatementFate::AnswerLost { times }) = fate {
+            let token = token.unwrap_or_default();
+            self.lost_answers.insert(token.to_owned(), times);
+        }
+        self.answer(token, json!({"Id": id, "Database": database}))
+    }
+
+    /// The answer to a submission, unless it is lost.
+    fn answer(&mut self, token: Option<&str>, answer: Value) -> Reply {
+        let left = self.lost_answers.get_mut(token.unwrap_or_default());
+        match left.filter(|left| **left > 0) {
+            Some(left) => {
+                *left -= 1;
+                Err(ApiError::new(
+                    CallErrorKind::Unavailable,
+                    "InternalServerException",
+                    "the answer was lost",
+                ))
+            }
+            None => Ok(answer),
+        }
     }
 
     fn run(
@@ -173,14 +203,11 @@ impl SimRedshift {
         if !is_read {
             self.writes.push(sql.to_owned());
         }
-        let takes_effect = match fate {
-            Some(StatementFate::Stuck { takes_effect }) => *takes_effect,
-            Some(
-                StatementFate::Aborted { took_effect } | StatementFate::Failed { took_effect, .. },
-            ) => *took_effect,
-            Some(StatementFate::Ineffective) => false,
-            None => true,
-        };
+        let takes_effect = fate.is_none_or(StatementFate::takes_effect);
+        if fate == Some(&StatementFate::Late) && !is_read {
+            let late = [endpoint, database, user, sql].map(str::to_owned);
+            self.late.push(late);
+        }
         self.next_id += 1;
         let id = self.next_id;
         let warehouse = self.warehouse(endpoint, database);
@@ -192,22 +219,31 @@ impl SimRedshift {
             (false, false) => Ok(Vec::new()),
         };
         let (last, error, rows) = match (fate, result) {
-            (Some(StatementFate::Stuck { .. }), _) => ("SUBMITTED", None, Vec::new()),
+            (Some(StatementFate::Stuck { status, .. }), _) => (status.as_str(), None, Vec::new()),
+            (Some(StatementFate::Late), _) => ("STARTED", None, Vec::new()),
             (Some(StatementFate::Aborted { .. }), _) => ("ABORTED", None, Vec::new()),
             (Some(StatementFate::Failed { text, .. }), _) => {
                 ("FAILED", Some(text.clone()), Vec::new())
             }
-            (Some(StatementFate::Ineffective) | None, Ok(rows)) => ("FINISHED", None, rows),
-            (Some(StatementFate::Ineffective) | None, Err(error)) => {
-                ("FAILED", Some(format!("ERROR: {error}")), Vec::new())
-            }
+            (
+                Some(
+                    StatementFate::Ineffective
+                    | StatementFate::Slow
+                    | StatementFate::AnswerLost { .. },
+                )
+                | None,
+                result,
+            ) => match result {
+                Ok(rows) => ("FINISHED", None, rows),
+                Err(error) => ("FAILED", Some(format!("ERROR: {error}")), Vec::new()),
+            },
         };
-        let statuses = match last {
-            "SUBMITTED" => VecDeque::from([last]),
-            _ => VecDeque::from(["SUBMITTED", "PICKED", "STARTED", last]),
-        };
+        let before = ["SUBMITTED", "PICKED", "STARTED"];
+        let before = before.into_iter().take_while(|status| *status != last);
         Statement {
-            statuses,
+            statuses: before.chain([last]).collect(),
+            is_slow: fate == Some(&StatementFate::Slow),
+            is_cancellable: fate != Some(&StatementFate::Late),
             error,
             rows,
         }
@@ -227,7 +263,12 @@ impl SimRedshift {
 
     fn describe(&mut self, request: &Value) -> Reply {
         let id = request.get("Id").cloned();
+        let waits = request.get("WaitTimeSeconds").is_some();
         let statement = self.statement(request)?;
+        // Who waits sees the end, or where it stays.
+        while waits && !statement.is_slow && statement.statuses.len() > 1 {
+            statement.statuses.pop_front();
+        }
         let status = match statement.statuses.len() {
             0 | 1 => statement.statuses.front().copied(),
             _ => statement.statuses.pop_front(),
@@ -248,6 +289,7 @@ impl SimRedshift {
     fn result(&mut self, request: &Value) -> Reply {
         let at = request.get("NextToken").and_then(Value::as_str);
         let at: usize = at.and_then(|at| at.parse().ok()).unwrap_or_default();
+        let page_rows = self.page_rows.unwrap_or(PAGE_ROWS);
         let statement = self.statement(request)?;
         if statement.statuses.back() != Some(&"FINISHED") || statement.statuses.len() > 1 {
             return Err(validation("the query has not finished"));
@@ -257,7 +299,7 @@ impl SimRedshift {
             .rows
             .iter()
             .skip(at)
-            .take(PAGE_ROWS)
+            .take(page_rows)
             .cloned()
             .collect();
         let next = at + page.len();
@@ -270,7 +312,9 @@ impl SimRedshift {
 
     fn cancel(&mut self, request: &Value) -> Reply {
         let statement = self.statement(request)?;
-        if statement.statuses.back() != Some(&"SUBMITTED") {
+        let last = statement.statuses.back().copied().unwrap_or_default();
+        let is_unended = ["SUBMITTED", "PICKED", "STARTED"].contains(&last);
+        if !is_unended || !statement.is_cancellable {
             return Err(validation("the query has ended"));
         }
         statement.statuses = VecDeque::from(["ABORTED"]);
@@ -374,6 +418,15 @@ impl SimWarehouse {
                 }
                 _ => Err("syntax error".to_owned()),
             },
+            [alter, user, name, privilege] if alter.is("ALTER") && user.is("USER") => {
+                let is_superuser = match privilege {
+                    word if word.is("CREATEUSER") => true,
+                    word if word.is("NOCREATEUSER") => false,
+                    _ => return Err("syntax error".to_owned()),
+                };
+                self.users.insert(name.text.clone(), is_superuser);
+                Ok(())
+            }
             [create, external, schema, name, options @ ..]
                 if create.is("CREATE") && external.is("EXTERNAL") && schema.is("SCHEMA") =>
             {

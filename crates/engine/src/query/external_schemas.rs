@@ -1,11 +1,11 @@
 //! Reads and writes external schemas by statements, which a warehouse runs in its own time.
 //!
 //! What a statement came to is decided by what is there afterwards, never by its status or the text of its error: after
-//! each one that writes, the schema is read again, and what is left to do is made from that. No text is sent twice in
+//! those that write, the schema is read again, and what is left to do is made from that. No text is sent twice in
 //! one step. A statement that does not end is cancelled, and looked after in the same way.
 
 use crate::ports::{PageTokens, ReadQueryRegion, StatementStatus, WriteQueryRegion};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use twinlake_core::policy::{QueryPolicy, Warehouse, WarehouseSite};
 use twinlake_core::query::{
     IncompleteSchemas, ObjectKey, QueryKind, QueryObject, StatementBounds, WarehouseQuery,
@@ -181,25 +181,26 @@ impl<R: WriteQueryRegion> WarehouseRegion<'_, R> {
     }
 
     /// Gives an external schema the role, the owner and the grants that it should have. What fails keeps nothing
-    /// else from being tried.
+    /// else from being tried, and the error names everything that is left.
     pub(super) async fn update(
         &self,
         (current, desired): (&QueryObject, &QueryObject),
         run: u64,
     ) -> Result<(), CallError> {
-        let (mut found, mut sent) = (current.clone(), BTreeSet::new());
-        let mut failed: BTreeMap<String, CallError> = BTreeMap::new();
+        let (mut found, mut sent) = (current.clone(), BTreeMap::new());
         loop {
             let left = schema_statements(Some(&found), Some(desired));
-            let Some(text) = left.iter().find(|text| !sent.contains(*text)) else {
-                // Of what is still to do, everything was tried.
-                let mut failed = failed.into_iter();
-                let failure = failed.find(|(text, _)| left.contains(text));
-                return failure.map_or(Ok(()), |(_, error)| Err(error));
-            };
-            sent.insert(text.clone());
-            let result = self.send(desired, text, run).await;
-            failed.insert(text.clone(), self.without_effect(text, result));
+            let unsent: Vec<&String> = left
+                .iter()
+                .filter(|text| !sent.contains_key(*text))
+                .collect();
+            if unsent.is_empty() {
+                return self.update_result(&left, &sent);
+            }
+            for text in unsent {
+                let result = self.send(desired, text, run).await;
+                sent.insert(text.clone(), self.without_effect(text, result));
+            }
             found = match self.find(&current.key).await? {
                 Some(found) if found.created == current.created => found,
                 Some(_) | None => {
@@ -207,6 +208,23 @@ impl<R: WriteQueryRegion> WarehouseRegion<'_, R> {
                     return Err(self.error(CallErrorKind::Contended, message));
                 }
             };
+        }
+    }
+
+    /// The result of an update after which these statements are left, each of which was sent.
+    fn update_result(
+        &self,
+        left: &[String],
+        sent: &BTreeMap<String, CallError>,
+    ) -> Result<(), CallError> {
+        let failed: Vec<&str> = left
+            .iter()
+            .filter_map(|text| sent.get(text))
+            .map(|error| error.message.as_str())
+            .collect();
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(self.error(CallErrorKind::Invalid, failed.join("; "))),
         }
     }
 
