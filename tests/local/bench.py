@@ -25,11 +25,13 @@ import zipfile
 
 import botocore.config
 
+import bench_query
 import stack
 from bench_results import Results
 from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, SITES, STANDBY, free_port, wait_for
 
-RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+# The build that is measured: BENCH_BUILD=debug tries a part without a release build. Counts of calls are the same in both.
+BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / os.environ.get("BENCH_BUILD", "release")
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake"
 # Tables are per database, partitions and grants per table.
 DATABASES, TABLES, PARTITIONS, GRANTS = 10, 100, 50, 2
@@ -62,7 +64,7 @@ class BenchSandbox:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [str(RELEASE / "twinlake"), "sandbox", "--port", str(port), "--reader-role", ROLE],
+            [str(BUILD / "twinlake"), "sandbox", "--port", str(port), "--reader-role", ROLE],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.clients = stack.Deployment()
         self.clients.sandbox_url = self.clients.aws_url = self.url
@@ -91,7 +93,7 @@ class BenchSandbox:
         self.clients.drain_calls()
         start = time.monotonic()
         process = subprocess.Popen(
-            [str(RELEASE / "twinlake"), *args, "--policy", "policy.toml", "--ledger",
+            [str(BUILD / "twinlake"), *args, "--policy", "policy.toml", "--ledger",
              "twinlake.ledger", "--caller-arn", ROLE, "--parallel", str(parallel)], cwd=self.home,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT,
@@ -760,7 +762,7 @@ def bench_start():
     print("Functions (release build, x86_64): time from start to the first request for an event, "
           "resident memory, zip size:")
     for binary in stack.FUNCTIONS.values():
-        path = RELEASE / binary
+        path = BUILD / binary
         fastest, resident = None, None
         for _ in range(5):
             server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), LambdaRuntimeApi)
@@ -801,7 +803,7 @@ def bench_start():
 PARTS = {
     "calls": bench_calls, "week": bench_week, "round-trips": bench_round_trips, "throttling": bench_throttling,
     "grants": bench_grants, "memory": bench_memory, "scale": bench_scale,
-    "functions": lambda _: bench_functions(), "events": lambda _: bench_events(),
+    "query": lambda home: bench_query.bench_query(home, RESULTS), "functions": lambda _: bench_functions(), "events": lambda _: bench_events(),
     "burst": lambda _: bench_burst(), "start": lambda _: bench_start(),
 }
 
@@ -811,7 +813,7 @@ def main():
     unknown = set(sys.argv[1:]) - set(PARTS)
     if unknown:
         sys.exit(f"No part of the benchmark: {', '.join(sorted(unknown))}. The parts: {', '.join(PARTS)}.")
-    stack.TARGET = RELEASE
+    stack.TARGET = BUILD
     with tempfile.TemporaryDirectory() as directory:
         for name, part in PARTS.items():
             if name in (sys.argv[1:] or PARTS):
