@@ -1,10 +1,11 @@
 //! Codecs of metadata files and of Avro blocks.
 
 use crate::table_finding::{TableFinding, TableFindingKind};
-use flate2::Compression;
-use flate2::read::{DeflateDecoder, MultiGzDecoder};
-use flate2::write::{DeflateEncoder, GzEncoder};
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{Read, Write as _};
 
 /// The largest metadata.json, decompressed, that is read.
@@ -93,9 +94,8 @@ impl AvroCodec {
     pub(crate) fn decompress(self, block: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         match self {
             Self::Null => Ok(Cow::Borrowed(block)),
-            Self::Deflate => {
-                read_limited(DeflateDecoder::new(block), MAX_BLOCK_BYTES).map(Cow::Owned)
-            }
+            Self::Deflate => DEFLATE
+                .with_borrow_mut(|state| state.decompress(block, MAX_BLOCK_BYTES).map(Cow::Owned)),
             Self::Snappy => unsnap(block).map(Cow::Owned),
             Self::Zstandard => {
                 let decoder = zstd::Decoder::new(block).map_err(|e| e.to_string())?;
@@ -107,12 +107,7 @@ impl AvroCodec {
     pub(crate) fn compress(self, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         match self {
             Self::Null => Ok(bytes),
-            Self::Deflate => {
-                let level = Compression::new(DEFLATE_LEVEL);
-                let mut encoder = DeflateEncoder::new(Vec::new(), level);
-                encoder.write_all(&bytes).map_err(|e| e.to_string())?;
-                encoder.finish().map_err(|e| e.to_string())
-            }
+            Self::Deflate => DEFLATE.with_borrow_mut(|state| state.compress(&bytes)),
             Self::Snappy => {
                 let compressed = snap::raw::Encoder::new().compress_vec(&bytes);
                 let mut block = compressed.map_err(|e| e.to_string())?;
@@ -122,6 +117,74 @@ impl AvroCodec {
             Self::Zstandard => zstd::encode_all(bytes.as_slice(), 0).map_err(|e| e.to_string()),
         }
     }
+}
+
+thread_local! {
+    static DEFLATE: RefCell<DeflateState> = RefCell::new(DeflateState::new());
+}
+
+/// What deflate needs beside its input and output, about 300 KB. It is kept for the next block: where it is allocated for
+/// each of thousands of small manifests, what is remembered of these lies in the gaps, and gigabytes are taken.
+struct DeflateState {
+    compress: Compress,
+    decompress: Decompress,
+}
+
+impl DeflateState {
+    fn new() -> Self {
+        Self {
+            compress: Compress::new(Compression::new(DEFLATE_LEVEL), false),
+            decompress: Decompress::new(false),
+        }
+    }
+
+    fn compress(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        self.compress.reset();
+        let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
+        loop {
+            let rest = unread(bytes, self.compress.total_in());
+            let status = self
+                .compress
+                .compress_vec(rest, &mut out, FlushCompress::Finish);
+            match status.map_err(|e| e.to_string())? {
+                Status::StreamEnd => return Ok(out),
+                Status::Ok | Status::BufError => out.reserve(bytes.len() / 4 + 64),
+            }
+        }
+    }
+
+    /// Fails if that is more than `limit` bytes.
+    fn decompress(&mut self, block: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+        self.decompress.reset(false);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut out = Vec::with_capacity(block.len().saturating_mul(4).clamp(64, limit.max(64)));
+        loop {
+            let rest = unread(block, self.decompress.total_in());
+            let status = self
+                .decompress
+                .decompress_vec(rest, &mut out, FlushDecompress::None);
+            let status = status.map_err(|e| e.to_string())?;
+            if out.len() > limit {
+                return Err(format!("more than {limit} bytes after decompression"));
+            }
+            match status {
+                Status::StreamEnd => return Ok(out),
+                Status::Ok | Status::BufError if out.len() < out.capacity() => {
+                    return Err("deflate data ends before its last block".to_owned());
+                }
+                // One byte more than the limit tells that there are more.
+                Status::Ok | Status::BufError => {
+                    out.reserve_exact(out.len().max(64).min(limit + 1 - out.len()));
+                }
+            }
+        }
+    }
+}
+
+/// What a codec has not read yet.
+fn unread(bytes: &[u8], read: u64) -> &[u8] {
+    let read = usize::try_from(read).unwrap_or(usize::MAX);
+    bytes.get(read..).unwrap_or_default()
 }
 
 fn unsnap(block: &[u8]) -> Result<Vec<u8>, String> {
@@ -149,6 +212,53 @@ fn unsnap(block: &[u8]) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deflate_depends_on_nothing_but_its_input() {
+        let mut texts = vec![Vec::new(), vec![7; 300_000], vec![b'a']];
+        // Bytes that do not compress take more than the memory that is reserved at first.
+        let mut state = 1_u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        texts.push((0..100_000).map(|_| random()).collect());
+        texts.push(
+            (0..50_000)
+                .map(|n| (n % 251) as u8 ^ (random() & 3))
+                .collect(),
+        );
+        let mut used = DeflateState::new();
+        for text in texts.iter().chain(texts.iter().rev()) {
+            let block = used.compress(text).unwrap();
+            assert_eq!(block, DeflateState::new().compress(text).unwrap());
+            assert_eq!(&used.decompress(&block, 300_000).unwrap(), text);
+            let cut = block.get(..block.len() - 1).unwrap();
+            assert!(used.decompress(cut, 300_000).is_err());
+        }
+    }
+
+    #[test]
+    fn a_block_of_more_than_the_limit_is_refused() {
+        let mut state = DeflateState::new();
+        for (length, limit) in [
+            (0, 0),
+            (1, 1),
+            (5000, 5000),
+            (2, 1),
+            (5001, 5000),
+            (90_000, 5000),
+        ] {
+            let block = state.compress(&vec![7; length]).unwrap();
+            let read = state.decompress(&block, limit).map(|bytes| bytes.len());
+            let is_refused = u64::try_from(length).unwrap() > limit;
+            assert_eq!(
+                read.ok(),
+                (!is_refused).then_some(length),
+                "{length} {limit}"
+            );
+        }
+    }
 
     #[test]
     fn each_codec_round_trips_and_detects_damage() {

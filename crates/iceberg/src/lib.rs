@@ -10,7 +10,7 @@
 //! |---|---|
 //! | position deletes in Parquet | [`relocate_position_deletes`] |
 //! | deletion vectors in Puffin | [`relocate_deletion_vectors`] |
-//! | manifest | [`relocate_manifest`] |
+//! | manifest | [`relocate_manifest`], [`read_and_relocate_manifest`] |
 //! | manifest list | [`relocate_manifest_list`] |
 //! | metadata.json | [`relocate_metadata`] |
 //!
@@ -44,7 +44,8 @@ mod table_finding;
 pub mod table_log;
 
 pub use manifest::{
-    EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, read_manifest, relocate_manifest,
+    EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, RelocatedManifest,
+    read_and_relocate_manifest, read_manifest, relocate_manifest,
 };
 pub use manifest_list::{
     ListedManifest, ManifestContent, read_manifest_list, relocate_manifest_list,

@@ -1,59 +1,23 @@
 //! Manifests: data files or delete files (Iceberg specification, "Manifests").
 
+mod entry_fields;
+
 use crate::avro::container::{Container, SpanEdits};
 use crate::avro::cursor::Cursor;
-use crate::avro::fields::{ArraySpan, MapChange, Spanned, known_id};
-use crate::avro::schema::{AvroError, Schema, TypeId};
+use crate::avro::fields::{ArraySpan, MapChange};
+use crate::avro::schema::{AvroError, Schema};
 use crate::manifest_list::{ManifestContent, entry_label};
 use crate::path_map::PathMap;
 use crate::relocations::{PositionDeleteFacts, RelocatedKind, Relocations};
 use crate::table_finding::{TableFinding, TableFindingKind};
+use entry_fields::{RawEntry, parse_entry};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The id of the column `file_path` of a position delete file (specification, "Reserved Field IDs").
 pub(crate) const DELETED_FILE_PATH: i64 = 2_147_483_546;
 /// The id of the column `pos` of a position delete file.
 pub(crate) const DELETED_POSITION: i64 = 2_147_483_545;
-
-const STATUS: i64 = 0;
-const SNAPSHOT_ID: i64 = 1;
-const SEQUENCE_NUMBER: i64 = 3;
-const DATA_FILE: i64 = 2;
-const ENTRY_FIELDS: [(i64, &str); 4] = [
-    (STATUS, "status"),
-    (SNAPSHOT_ID, "snapshot_id"),
-    (SEQUENCE_NUMBER, "sequence_number"),
-    (DATA_FILE, "data_file"),
-];
-
-const CONTENT: i64 = 134;
-const FILE_PATH: i64 = 100;
-const FILE_FORMAT: i64 = 101;
-const RECORD_COUNT: i64 = 103;
-const FILE_SIZE: i64 = 104;
-const COLUMN_SIZES: i64 = 108;
-const LOWER_BOUNDS: i64 = 125;
-const UPPER_BOUNDS: i64 = 128;
-const KEY_METADATA: i64 = 131;
-const SPLIT_OFFSETS: i64 = 132;
-const REFERENCED_DATA_FILE: i64 = 143;
-const CONTENT_OFFSET: i64 = 144;
-const CONTENT_SIZE: i64 = 145;
-const FILE_FIELDS: [(i64, &str); 13] = [
-    (CONTENT, "content"),
-    (FILE_PATH, "file_path"),
-    (FILE_FORMAT, "file_format"),
-    (RECORD_COUNT, "record_count"),
-    (FILE_SIZE, "file_size_in_bytes"),
-    (COLUMN_SIZES, "column_sizes"),
-    (LOWER_BOUNDS, "lower_bounds"),
-    (UPPER_BOUNDS, "upper_bounds"),
-    (KEY_METADATA, "key_metadata"),
-    (SPLIT_OFFSETS, "split_offsets"),
-    (REFERENCED_DATA_FILE, "referenced_data_file"),
-    (CONTENT_OFFSET, "content_offset"),
-    (CONTENT_SIZE, "content_size_in_bytes"),
-];
 
 /// What an entry says about its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,36 +90,25 @@ pub struct Manifest {
     pub entries: Vec<ManifestEntry>,
 }
 
+/// A manifest that was read, and rewritten if that was possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelocatedManifest {
+    /// What it says, with the paths of the primary.
+    pub manifest: Manifest,
+    /// With the paths of the standby. `None` if it names live position deletes that were not relocated.
+    pub bytes: Option<Vec<u8>>,
+}
+
 /// An entry with the positions of what may be edited.
 struct EntrySpans {
     entry: ManifestEntry,
-    path: Spanned<String>,
-    size: Spanned<i64>,
-    referenced: Option<Spanned<String>>,
+    path: Range<usize>,
+    size: Range<usize>,
+    referenced: Option<Range<usize>>,
     column_sizes: Option<ArraySpan>,
     split_offsets: Option<ArraySpan>,
     bounds: [Option<ArraySpan>; 2],
     is_encrypted: bool,
-}
-
-/// The values of an entry as they are read.
-#[derive(Default)]
-struct RawEntry {
-    status: Option<i64>,
-    snapshot_id: Option<i64>,
-    sequence_number: Option<i64>,
-    content: Option<i64>,
-    path: Option<Spanned<String>>,
-    format: Option<String>,
-    record_count: Option<i64>,
-    size: Option<Spanned<i64>>,
-    column_sizes: Option<ArraySpan>,
-    split_offsets: Option<ArraySpan>,
-    bounds: [Option<ArraySpan>; 2],
-    is_encrypted: bool,
-    referenced: Option<Spanned<String>>,
-    offset: Option<i64>,
-    length: Option<i64>,
 }
 
 /// The entries of a manifest.
@@ -203,7 +156,52 @@ pub fn relocate_manifest(
             map,
             cursor: start,
         };
-        editor.edit(spans, relocations, edits)
+        editor.edit(&spans, relocations, edits)
+    })
+}
+
+/// As [`read_manifest`] and [`relocate_manifest`] one after the other, in one pass. A manifest with live position
+/// deletes that are not in `relocations` is read, and not rewritten.
+///
+/// # Errors
+/// As [`relocate_manifest`].
+pub fn read_and_relocate_manifest(
+    path: &str,
+    bytes: &[u8],
+    map: &PathMap,
+    relocations: &Relocations,
+) -> Result<RelocatedManifest, TableFinding> {
+    let container = Container::parse(path, bytes)?;
+    let format_version = check_version(path, &container)?;
+    let schema = &container.schema;
+    let mut entries = Vec::new();
+    let mut waits = false;
+    let rewritten = container.rewrite_while(|index, cursor, edits| {
+        let start = *cursor;
+        let spans = read_entry(path, schema, index, cursor)?;
+        let entry = &spans.entry;
+        waits |= entry.content == FileContent::PositionDeletes
+            && entry.status != EntryStatus::Deleted
+            && relocations.get(&entry.path).is_none();
+        if !waits {
+            let editor = EntryEditor {
+                manifest: path,
+                index,
+                schema,
+                map,
+                cursor: start,
+            };
+            editor.edit(&spans, relocations, edits)?;
+        }
+        entries.push(spans.entry);
+        Ok(!waits)
+    })?;
+    Ok(RelocatedManifest {
+        manifest: Manifest {
+            format_version,
+            entries,
+        },
+        bytes: rewritten,
     })
 }
 
@@ -260,7 +258,7 @@ struct EntryEditor<'a> {
 impl EntryEditor<'_> {
     fn edit(
         &self,
-        spans: EntrySpans,
+        spans: &EntrySpans,
         relocations: &Relocations,
         edits: &mut SpanEdits,
     ) -> Result<(), TableFinding> {
@@ -268,19 +266,18 @@ impl EntryEditor<'_> {
         let is_read = entry.status != EntryStatus::Deleted;
         match entry.content {
             FileContent::PositionDeletes if is_read => {
-                self.edit_deletes(&spans, relocations, edits)?;
+                self.edit_deletes(spans, relocations, edits)?;
             }
             FileContent::PositionDeletes => {
-                edits.replace_string(spans.path.span.clone(), &self.mapped(&entry.path)?);
-                self.edit_bounds(&spans, self.mapped_bounds(entry), edits)?;
+                edits.replace_string(spans.path.clone(), &self.mapped(&entry.path)?);
+                self.edit_bounds(spans, self.mapped_bounds(entry), edits)?;
             }
             FileContent::Data | FileContent::EqualityDeletes => {
-                edits.replace_string(spans.path.span.clone(), &self.mapped(&entry.path)?);
+                edits.replace_string(spans.path.clone(), &self.mapped(&entry.path)?);
             }
         }
-        if let Some(referenced) = &spans.referenced {
-            let mapped = self.mapped(&referenced.value)?;
-            edits.replace_string(referenced.span.clone(), &mapped);
+        if let (Some(span), Some(path)) = (&spans.referenced, &entry.referenced_data_file) {
+            edits.replace_string(span.clone(), &self.mapped(path)?);
         }
         Ok(())
     }
@@ -296,9 +293,9 @@ impl EntryEditor<'_> {
             let problem = format!("the delete file {} was not relocated", entry.path);
             self.finding(TableFindingKind::DeleteFileNotRelocated, problem)
         })?;
-        edits.replace_string(spans.path.span.clone(), &relocated.path);
+        edits.replace_string(spans.path.clone(), &relocated.path);
         let length = i64::try_from(relocated.length).unwrap_or(i64::MAX);
-        edits.replace_long(spans.size.span.clone(), length);
+        edits.replace_long(spans.size.clone(), length);
         let bounds = match &relocated.kind {
             RelocatedKind::PositionDeletes(facts) => {
                 self.edit_facts(spans, facts, edits)?;
@@ -335,7 +332,7 @@ impl EntryEditor<'_> {
         if let Some(offsets) = &spans.split_offsets {
             edits.replace(
                 offsets.span.clone(),
-                ArraySpan::encode_numbers(&facts.split_offsets),
+                &ArraySpan::encode_numbers(&facts.split_offsets),
             );
         }
         Ok(())
@@ -383,7 +380,7 @@ impl EntryEditor<'_> {
         let edited =
             edited.map_err(|problem| self.finding(TableFindingKind::Malformed, problem))?;
         if let Some(edited) = edited {
-            edits.replace(array.span.clone(), edited);
+            edits.replace(array.span.clone(), &edited);
         }
         Ok(())
     }
@@ -439,65 +436,9 @@ fn with_path_bounds(
     Ok(spans)
 }
 
-fn parse_entry(schema: &Schema, cursor: &mut Cursor<'_>) -> Result<RawEntry, AvroError> {
-    let mut raw = RawEntry::default();
-    let mut has_file = false;
-    for field in schema.fields(schema.root())? {
-        let id = field.type_id;
-        match known_id(field, &ENTRY_FIELDS) {
-            Some(STATUS) => raw.status = cursor.number(schema, id)?.map(|n| n.value),
-            Some(SNAPSHOT_ID) => raw.snapshot_id = cursor.number(schema, id)?.map(|n| n.value),
-            Some(SEQUENCE_NUMBER) => {
-                raw.sequence_number = cursor.number(schema, id)?.map(|n| n.value);
-            }
-            Some(DATA_FILE) => {
-                let id = cursor.enter(schema, id)?.ok_or("data_file is null")?;
-                for field in schema.fields(id)? {
-                    raw.read_field(schema, cursor, known_id(field, &FILE_FIELDS), field.type_id)?;
-                }
-                has_file = true;
-            }
-            Some(_) | None => cursor.skip(schema, id)?,
-        }
-    }
-    has_file.then_some(raw).ok_or("it has no data_file")
-}
-
-impl RawEntry {
-    fn read_field(
-        &mut self,
-        schema: &Schema,
-        cursor: &mut Cursor<'_>,
-        known: Option<i64>,
-        id: TypeId,
-    ) -> Result<(), AvroError> {
-        let [lower, upper] = &mut self.bounds;
-        match known {
-            Some(CONTENT) => self.content = cursor.number(schema, id)?.map(|n| n.value),
-            Some(FILE_PATH) => self.path = cursor.text(schema, id)?,
-            Some(FILE_FORMAT) => self.format = cursor.text(schema, id)?.map(|text| text.value),
-            Some(RECORD_COUNT) => self.record_count = cursor.number(schema, id)?.map(|n| n.value),
-            Some(FILE_SIZE) => self.size = cursor.number(schema, id)?,
-            Some(COLUMN_SIZES) => self.column_sizes = cursor.array_span(schema, id)?,
-            Some(LOWER_BOUNDS) => *lower = cursor.array_span(schema, id)?,
-            Some(UPPER_BOUNDS) => *upper = cursor.array_span(schema, id)?,
-            Some(SPLIT_OFFSETS) => self.split_offsets = cursor.array_span(schema, id)?,
-            Some(KEY_METADATA) => {
-                let key = cursor.binary(schema, id)?;
-                self.is_encrypted = key.is_some_and(|key| !key.value.is_empty());
-            }
-            Some(REFERENCED_DATA_FILE) => self.referenced = cursor.text(schema, id)?,
-            Some(CONTENT_OFFSET) => self.offset = cursor.number(schema, id)?.map(|n| n.value),
-            Some(CONTENT_SIZE) => self.length = cursor.number(schema, id)?.map(|n| n.value),
-            Some(_) | None => cursor.skip(schema, id)?,
-        }
-        Ok(())
-    }
-}
-
 /// # Errors
 /// A required field is missing, or has a value that the specification does not name.
-fn interpret(raw: RawEntry) -> Result<EntrySpans, (TableFindingKind, String)> {
+fn interpret(raw: RawEntry<'_>) -> Result<EntrySpans, (TableFindingKind, String)> {
     let unknown = |problem: String| (TableFindingKind::UnknownFileType, problem);
     let missing = |field: &str| (TableFindingKind::Malformed, format!("it has no {field}"));
     let status = match raw.status {
@@ -545,16 +486,16 @@ fn interpret(raw: RawEntry) -> Result<EntrySpans, (TableFindingKind, String)> {
             sequence_number: raw.sequence_number,
             content,
             format: *format,
-            path: path.value.clone(),
+            path: path.value.to_owned(),
             size: size.value,
             record_count: raw.record_count.unwrap_or_default(),
-            referenced_data_file: raw.referenced.as_ref().map(|path| path.value.clone()),
+            referenced_data_file: (raw.referenced.as_ref()).map(|path| path.value.to_owned()),
             vector: raw.offset.zip(raw.length),
             path_bounds: [None, None],
         },
-        path,
-        size,
-        referenced: raw.referenced,
+        path: path.span,
+        size: size.span,
+        referenced: raw.referenced.map(|path| path.span),
         column_sizes: raw.column_sizes,
         split_offsets: raw.split_offsets,
         bounds: raw.bounds,

@@ -6,6 +6,7 @@ use crate::avro::fields::{Spanned, known_id};
 use crate::avro::schema::{AvroError, Schema};
 use crate::relocations::Relocations;
 use crate::table_finding::{TableFinding, TableFindingKind};
+use std::ops::Range;
 
 const MANIFEST_PATH: i64 = 500;
 const MANIFEST_LENGTH: i64 = 501;
@@ -58,7 +59,7 @@ pub struct ListedManifest {
 
 struct ListEntry {
     manifest: ListedManifest,
-    path: Spanned<String>,
+    path: Range<usize>,
     length: Spanned<i64>,
     is_encrypted: bool,
 }
@@ -89,11 +90,11 @@ pub fn relocate_manifest_list(
     let container = Container::parse(path, bytes)?;
     container.rewrite(|index, cursor, edits: &mut SpanEdits| {
         let entry = read_entry(path, &container.schema, index, cursor)?;
-        let relocated = relocations.get(&entry.path.value).ok_or_else(|| {
-            let problem = format!("the manifest {} was not relocated", entry.path.value);
+        let relocated = relocations.get(&entry.manifest.path).ok_or_else(|| {
+            let problem = format!("the manifest {} was not relocated", entry.manifest.path);
             TableFinding::new(TableFindingKind::OutsidePairs, path, problem).at(entry_label(index))
         })?;
-        edits.replace_string(entry.path.span, &relocated.path);
+        edits.replace_string(entry.path, &relocated.path);
         let length = i64::try_from(relocated.length).unwrap_or(i64::MAX);
         edits.replace_long(entry.length.span, length);
         Ok(())
@@ -116,7 +117,7 @@ fn read_entry(
         true => Err(TableFinding::new(
             TableFindingKind::Encrypted,
             path,
-            format!("the manifest {} has key metadata", entry.path.value),
+            format!("the manifest {} has key metadata", entry.manifest.path),
         )
         .at(entry_label(index))),
         false => Ok(entry),
@@ -160,14 +161,14 @@ fn parse_entry(schema: &Schema, cursor: &mut Cursor<'_>) -> Result<ListEntry, Av
     };
     Ok(ListEntry {
         manifest: ListedManifest {
-            path: path.value.clone(),
+            path: path.value.to_owned(),
             length: length.value,
             content,
             sequence_number: sequence_number.map_or(0, |number| number.value),
             counts,
             first_row_id: first_row_id.map(|number| number.value),
         },
-        path,
+        path: path.span,
         length,
         is_encrypted,
     })

@@ -147,7 +147,12 @@ impl PathMap {
                 true => scheme,
                 false => &target.scheme,
             };
-            Some(format!("{scheme}{}{tail}", target.rest))
+            // Millions of paths are mapped: this is several times faster than `format!`.
+            let mut mapped = String::with_capacity(scheme.len() + target.rest.len() + tail.len());
+            mapped.push_str(scheme);
+            mapped.push_str(&target.rest);
+            mapped.push_str(tail);
+            Some(mapped)
         })
     }
 

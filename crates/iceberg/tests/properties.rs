@@ -15,10 +15,11 @@ use support::{Entry, FileKind, ListEntry, ManifestFile, back, forth};
 use twinlake_iceberg::table_log::symlink::read_symlink_manifest;
 use twinlake_iceberg::table_log::{delta, hudi};
 use twinlake_iceberg::{
-    EntryStatus, FileLocations, PathMap, RelocatedFile, RelocatedKind, Relocations,
-    TableFindingKind, TableMetadata, read_deletion_vectors, read_manifest, read_manifest_list,
-    read_position_deletes, relocate_deletion_vectors, relocate_manifest, relocate_manifest_list,
-    relocate_metadata, relocate_position_deletes,
+    EntryStatus, FileLocations, PathMap, PositionDeleteFacts, RelocatedFile, RelocatedKind,
+    Relocations, TableFindingKind, TableMetadata, read_and_relocate_manifest,
+    read_deletion_vectors, read_manifest, read_manifest_list, read_position_deletes,
+    relocate_deletion_vectors, relocate_manifest, relocate_manifest_list, relocate_metadata,
+    relocate_position_deletes,
 };
 
 const CODECS: [&str; 4] = ["null", "deflate", "snappy", "zstandard"];
@@ -87,6 +88,8 @@ proptest! {
         }
         let again = relocate_manifest("m", &there, &back(), &none).unwrap();
         let before = read_manifest("m", &source).unwrap();
+        let at_once = read_and_relocate_manifest("m", &source, &forth(), &none).unwrap();
+        prop_assert_eq!((&at_once.manifest, at_once.bytes.as_ref()), (&before, Some(&there)));
         prop_assert_eq!(read_manifest("m", &again).unwrap(), before);
         if codec == "null" {
             prop_assert_eq!(again, source);
@@ -326,6 +329,45 @@ fn unknown_is_refused() {
         let refused = relocate_manifest("m", &manifest.encode(), &forth(), &Relocations::default());
         assert_eq!(refused.unwrap_err().kind, kind, "{codec} {version}");
     }
+}
+
+#[test]
+fn a_manifest_whose_deletes_were_not_relocated_is_read_and_not_rewritten() {
+    let deletes = |status| Entry {
+        status,
+        kind: FileKind::PositionDeletes,
+        ..Entry::sample()
+    };
+    // In the second block of three.
+    let entries = |status| vec![Entry::sample(), deletes(status), Entry::sample()];
+    let [live, removed] = [0, 2].map(|status| {
+        let manifest = ManifestFile {
+            entries: entries(status),
+            block: 1,
+            ..ManifestFile::default()
+        };
+        manifest.encode()
+    });
+    let none = Relocations::default();
+    let at_once = |bytes: &[u8], relocations: &Relocations| {
+        read_and_relocate_manifest("m", bytes, &forth(), relocations).unwrap()
+    };
+    let waits = at_once(&live, &none);
+    assert_eq!(waits.manifest, read_manifest("m", &live).unwrap());
+    assert_eq!(waits.bytes, None);
+    let mut relocations = Relocations::default();
+    let file = RelocatedFile {
+        path: "s3://standby/lake/t/_twinlake/p/1-d.parquet".to_owned(),
+        source_length: 1234,
+        length: 4711,
+        kind: RelocatedKind::PositionDeletes(PositionDeleteFacts::default()),
+    };
+    relocations.insert(deletes(0).path, file);
+    let rewritten = relocate_manifest("m", &live, &forth(), &relocations).unwrap();
+    assert_eq!(at_once(&live, &relocations).bytes, Some(rewritten));
+    // Nobody reads a removed one: nothing is waited for.
+    let rewritten = relocate_manifest("m", &removed, &forth(), &none).unwrap();
+    assert_eq!(at_once(&removed, &none).bytes, Some(rewritten));
 }
 
 #[test]

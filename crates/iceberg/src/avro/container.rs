@@ -1,10 +1,11 @@
 //! The frame of an Avro file: header, blocks, codecs, sync markers.
 
-use super::cursor::{Cursor, put_length, put_long};
+use super::cursor::{Cursor, put_bytes, put_length, put_long};
 use super::schema::{AvroError, Schema};
 use crate::compression::AvroCodec;
 use crate::table_finding::TableFinding;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The first bytes of an Avro file.
 const MAGIC: &[u8] = b"Obj\x01";
@@ -82,30 +83,61 @@ impl<'a> Container<'a> {
         &self,
         mut edit: impl FnMut(usize, &mut Cursor<'_>, &mut SpanEdits) -> Result<(), TableFinding>,
     ) -> Result<Vec<u8>, TableFinding> {
+        let edit = |index, cursor: &mut Cursor<'_>, edits: &mut SpanEdits| {
+            edit(index, cursor, edits).map(|()| true)
+        };
+        self.rewrite_while(edit).map(Option::unwrap_or_default)
+    }
+
+    /// As [`Self::rewrite`], as long as `edit` returns `true`. It is called for each entry all the same; the result is
+    /// `None` if it returned `false` once.
+    pub(crate) fn rewrite_while(
+        &self,
+        mut edit: impl FnMut(usize, &mut Cursor<'_>, &mut SpanEdits) -> Result<bool, TableFinding>,
+    ) -> Result<Option<Vec<u8>>, TableFinding> {
         let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 8);
         out.extend_from_slice(self.bytes.get(..self.blocks_at).unwrap_or_default());
+        let mut out = Some(out);
+        let mut edits = SpanEdits::default();
         self.each_block(|first, count, compressed, data| {
             let mut cursor = Cursor::new(data);
-            let mut edits = SpanEdits::default();
+            edits.clear();
             for index in first..first + count {
-                edit(index, &mut cursor, &mut edits)?;
-            }
-            put_length(&mut out, count);
-            let edited = match edits.0.is_empty() {
-                true => None,
-                false => {
-                    let problem = |problem: &str| TableFinding::malformed(self.path, problem);
-                    let edited = edits.apply(data).map_err(problem)?;
-                    Some(self.codec.compress(edited).map_err(|e| problem(&e))?)
+                if !edit(index, &mut cursor, &mut edits)? {
+                    out = None;
                 }
-            };
-            let block = edited.as_deref().unwrap_or(compressed);
-            put_length(&mut out, block.len());
-            out.extend_from_slice(block);
-            out.extend_from_slice(self.sync);
+            }
+            if let Some(out) = &mut out {
+                self.put_block(out, count, compressed, data, &mut edits)?;
+            }
             Ok(cursor.is_at_end())
         })?;
         Ok(out)
+    }
+
+    /// Appends a block with its edits applied, or as it is if there are none.
+    fn put_block(
+        &self,
+        out: &mut Vec<u8>,
+        count: usize,
+        compressed: &[u8],
+        data: &[u8],
+        edits: &mut SpanEdits,
+    ) -> Result<(), TableFinding> {
+        let edited = match edits.spans.is_empty() {
+            true => None,
+            false => {
+                let problem = |problem: &str| TableFinding::malformed(self.path, problem);
+                let edited = edits.apply(data).map_err(problem)?;
+                Some(self.codec.compress(edited).map_err(|e| problem(&e))?)
+            }
+        };
+        let block = edited.as_deref().unwrap_or(compressed);
+        put_length(out, count);
+        put_length(out, block.len());
+        out.extend_from_slice(block);
+        out.extend_from_slice(self.sync);
+        Ok(())
     }
 
     /// Calls `visit` with the number of the first entry of each block, the number of its entries, and its
@@ -174,36 +206,47 @@ fn parse_header(bytes: &[u8]) -> Result<Header<'_>, AvroError> {
 
 /// Replacements of spans of a block, in any order.
 #[derive(Debug, Default)]
-pub(crate) struct SpanEdits(Vec<(std::ops::Range<usize>, Vec<u8>)>);
+pub(crate) struct SpanEdits {
+    /// What is replaced, and where its replacement stands in `values`.
+    spans: Vec<(Range<usize>, Range<usize>)>,
+    values: Vec<u8>,
+}
 
 impl SpanEdits {
     /// Replaces an encoded value.
-    pub(crate) fn replace(&mut self, span: std::ops::Range<usize>, value: Vec<u8>) {
-        self.0.push((span, value));
+    pub(crate) fn replace(&mut self, span: Range<usize>, value: &[u8]) {
+        self.put(span, |values| values.extend_from_slice(value));
     }
 
     /// Replaces a `string`.
-    pub(crate) fn replace_string(&mut self, span: std::ops::Range<usize>, text: &str) {
-        let mut value = Vec::with_capacity(text.len() + 2);
-        super::cursor::put_bytes(&mut value, text.as_bytes());
-        self.replace(span, value);
+    pub(crate) fn replace_string(&mut self, span: Range<usize>, text: &str) {
+        self.put(span, |values| put_bytes(values, text.as_bytes()));
     }
 
     /// Replaces a `long`.
-    pub(crate) fn replace_long(&mut self, span: std::ops::Range<usize>, number: i64) {
-        let mut value = Vec::new();
-        put_long(&mut value, number);
-        self.replace(span, value);
+    pub(crate) fn replace_long(&mut self, span: Range<usize>, number: i64) {
+        self.put(span, |values| put_long(values, number));
     }
 
-    fn apply(mut self, data: &[u8]) -> Result<Vec<u8>, AvroError> {
-        self.0.sort_by_key(|(span, _)| span.start);
-        let mut out = Vec::with_capacity(data.len() + data.len() / 4);
+    fn put(&mut self, span: Range<usize>, append: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.values.len();
+        append(&mut self.values);
+        self.spans.push((span, start..self.values.len()));
+    }
+
+    fn clear(&mut self) {
+        self.spans.clear();
+        self.values.clear();
+    }
+
+    fn apply(&mut self, data: &[u8]) -> Result<Vec<u8>, AvroError> {
+        self.spans.sort_by_key(|(span, _)| span.start);
+        let mut out = Vec::with_capacity(data.len() + self.values.len());
         let mut done = 0;
-        for (span, value) in &self.0 {
+        for (span, value) in &self.spans {
             let copied = data.get(done..span.start).ok_or("two edits overlap")?;
             out.extend_from_slice(copied);
-            out.extend_from_slice(value);
+            out.extend_from_slice(self.values.get(value.clone()).unwrap_or_default());
             done = span.end;
         }
         out.extend_from_slice(data.get(done..).ok_or("an edit lies outside the block")?);

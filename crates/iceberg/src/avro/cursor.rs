@@ -63,7 +63,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// An `int` or `long`.
+    #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, AvroError> {
+        match self.bytes.get(self.position) {
+            // Most numbers have one byte: keys, counts, lengths, branches of unions.
+            Some(&byte) if byte & 0x80 == 0 => {
+                self.position += 1;
+                Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1))
+            }
+            Some(_) | None => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<i64, AvroError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = *self

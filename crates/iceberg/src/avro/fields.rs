@@ -67,15 +67,12 @@ impl<'a> Cursor<'a> {
         &mut self,
         schema: &Schema,
         id: TypeId,
-    ) -> Result<Option<Spanned<String>>, AvroError> {
+    ) -> Result<Option<Spanned<&'a str>>, AvroError> {
         let Some(Spanned { value, span }) = self.binary(schema, id)? else {
             return Ok(None);
         };
         let value = std::str::from_utf8(value).map_err(|_| "a text is not valid UTF-8")?;
-        Ok(Some(Spanned {
-            value: value.to_owned(),
-            span,
-        }))
+        Ok(Some(Spanned { value, span }))
     }
 
     /// The span of an optional array, and the type of its items. The cursor moves behind it.

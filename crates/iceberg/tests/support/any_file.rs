@@ -17,9 +17,9 @@ use twinlake_iceberg::table_log::symlink::read_symlink_manifest;
 use twinlake_iceberg::table_log::{LogFileContent, delta, hudi};
 use twinlake_iceberg::{
     EntryStatus, FileContent, FileFormat, PositionDeleteFacts, RelocatedFile, RelocatedKind,
-    Relocations, TableMetadata, read_deletion_vectors, read_manifest, read_manifest_list,
-    read_position_deletes, relocate_deletion_vectors, relocate_manifest, relocate_manifest_list,
-    relocate_metadata, relocate_position_deletes,
+    Relocations, TableMetadata, read_and_relocate_manifest, read_deletion_vectors, read_manifest,
+    read_manifest_list, read_position_deletes, relocate_deletion_vectors, relocate_manifest,
+    relocate_manifest_list, relocate_metadata, relocate_position_deletes,
 };
 
 /// The file that an input stands for: its bytes, or a sound file with edits, each of four bytes. The first byte chooses.
@@ -207,9 +207,16 @@ fn check_entries(bytes: &[u8]) -> bool {
             relocations.insert(entry.path.clone(), own(index, kind, length));
         }
     }
+    let at_once = read_and_relocate_manifest("m", bytes, &forth(), &relocations);
     let Ok(moved) = relocate_manifest("m", bytes, &forth(), &relocations) else {
+        assert!(at_once.is_err(), "what is refused is refused in one pass");
         return false;
     };
+    let at_once = at_once.expect("what is relocated is relocated in one pass");
+    assert_eq!(
+        (Ok(at_once.manifest), at_once.bytes.as_ref()),
+        (before.clone(), Some(&moved))
+    );
     let after = read_manifest("m", &moved).expect("the relocated manifest is read");
     let before = before.expect("what is relocated can be read");
     assert_eq!(before.entries.len(), after.entries.len());

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::render::counted;
 use twinlake_iceberg::{
     EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, RelocatedFile, RelocatedKind,
-    Relocations, TableFinding, TableFindingKind, TableMetadata, read_manifest, read_manifest_list,
-    relocate_deletion_vectors, relocate_manifest, relocate_manifest_list,
-    relocate_position_deletes,
+    RelocatedManifest, Relocations, TableFinding, TableFindingKind, TableMetadata,
+    read_and_relocate_manifest, read_manifest, read_manifest_list, relocate_deletion_vectors,
+    relocate_manifest, relocate_manifest_list, relocate_position_deletes,
 };
 
 /// Manifests by their paths, with the lengths that the lists give.
@@ -239,17 +239,24 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             });
             return Ok(surveyed);
         }
-        let Manifest { entries, .. } = read_manifest(path, &bytes)?;
+        let earlier = &self.memory.relocations;
+        let RelocatedManifest {
+            manifest: Manifest { entries, .. },
+            bytes: relocated,
+        } = match earlier.get(path) {
+            Some(_) => RelocatedManifest {
+                manifest: read_manifest(path, &bytes)?,
+                bytes: None,
+            },
+            None => read_and_relocate_manifest(path, &bytes, self.map, earlier)?,
+        };
         let is_live = |entry: &ManifestEntry| entry.status != EntryStatus::Deleted;
         let live = entries.iter().enumerate();
         for (index, entry) in live.filter(|(_, entry)| is_live(entry)) {
             self.survey_entry(&mut surveyed, index, entry)?;
         }
         surveyed.relocated = Relocated::Later;
-        let is_rewritten = self.memory.relocations.get(path).is_some();
-        if surveyed.deletes.is_empty() && !is_rewritten {
-            let earlier = &self.memory.relocations;
-            let relocated = relocate_manifest(path, &bytes, self.map, earlier)?;
+        if let Some(relocated) = relocated {
             surveyed.relocated = self
                 .put(path, &bytes, relocated, RelocatedKind::Manifest)
                 .await?;
