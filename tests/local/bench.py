@@ -25,6 +25,8 @@ import zipfile
 
 import botocore.config
 
+import bench_iceberg
+import bench_iceberg_lag
 import bench_query
 import stack
 from bench_results import Results
@@ -803,8 +805,11 @@ def bench_start():
 PARTS = {
     "calls": bench_calls, "week": bench_week, "round-trips": bench_round_trips, "throttling": bench_throttling,
     "grants": bench_grants, "memory": bench_memory, "scale": bench_scale,
-    "query": lambda home: bench_query.bench_query(home, RESULTS), "functions": lambda _: bench_functions(), "events": lambda _: bench_events(),
+    "query": lambda home: bench_query.bench_query(home, RESULTS),
+    "functions": lambda _: bench_functions(), "events": lambda _: bench_events(),
     "burst": lambda _: bench_burst(), "start": lambda _: bench_start(),
+    "iceberg": lambda home: bench_iceberg.bench_iceberg(RESULTS, home),
+    "iceberg-lag": lambda _: bench_iceberg_lag.bench_iceberg_lag(RESULTS),
 }
 
 
