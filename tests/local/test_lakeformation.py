@@ -33,7 +33,7 @@ def test_objects_and_grants_of_every_kind_are_replicated_by_events(deployment):
     wait_for("the tables are replicated", lambda: all(
         any(d["Name"] == name for d in standby_glue.get_databases()["DatabaseList"])
         and len(standby_glue.get_tables(DatabaseName=name)["TableList"]) == permissions.TABLES
-        for name in permissions.DATABASES))
+        for name in permissions.DATABASES), detail=lambda: deployment.log_text()[-20000:])
     permissions.create_lakeformation_objects(lf)
     granted = permissions.grants()
     assert len(granted) >= 180 and len({json.dumps(g["Resource"]) for g in granted}) > 30

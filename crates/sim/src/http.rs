@@ -319,28 +319,7 @@ impl Server {
                 };
                 reply(StatusCode::OK, &done)
             }
-            "bulk-create" => {
-                let count = |key: &str| {
-                    let count = json.get(key).and_then(Value::as_u64).unwrap_or_default();
-                    usize::try_from(count).unwrap_or_default()
-                };
-                let (region, database, location) =
-                    (text("region"), text("database"), text("location"));
-                let mut state = self.sim.state();
-                match state.bulk_create(
-                    region,
-                    database,
-                    location,
-                    BulkSize {
-                        tables: count("tables"),
-                        partitions_per_table: count("partitions_per_table"),
-                        grants_per_table: count("grants_per_table"),
-                    },
-                ) {
-                    Ok(()) => reply(StatusCode::OK, &done),
-                    Err(error) => error_reply(&error),
-                }
-            }
+            "bulk-create" => self.bulk_create(&json),
             "latency" => {
                 let milliseconds = json.get("milliseconds").and_then(Value::as_u64);
                 let latency = Duration::from_millis(milliseconds.unwrap_or_default());
@@ -382,6 +361,29 @@ impl Server {
 }
 
 impl Server {
+    /// Creates many objects at once.
+    fn bulk_create(&self, json: &Value) -> Result<Reply, NoResponse> {
+        let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
+        let count = |key: &str| {
+            let count = json.get(key).and_then(Value::as_u64).unwrap_or_default();
+            usize::try_from(count).unwrap_or_default()
+        };
+        let size = BulkSize {
+            tables: count("tables"),
+            partitions_per_table: count("partitions_per_table"),
+            grants_per_table: count("grants_per_table"),
+        };
+        let (region, database, location) = (text("region"), text("database"), text("location"));
+        let created = self
+            .sim
+            .state()
+            .bulk_create(region, database, location, size);
+        match created {
+            Ok(()) => reply(StatusCode::OK, &json!({"done": true})),
+            Err(error) => error_reply(&error),
+        }
+    }
+
     /// Handles the control paths of warehouses of Redshift.
     fn control_warehouses(&self, command: &str, json: &Value) -> Result<Reply, NoResponse> {
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -5,10 +5,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use twinlake_core::Timestamp;
 
@@ -125,21 +127,42 @@ async fn deliver(
     endpoint: String,
     account: String,
 ) {
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let client: EventClient = Client::builder(TokioExecutor::new()).build_http();
     while let Some((emitted, delay_millis)) = inbox.recv().await {
-        let Some(request) = put_events(&emitted, &endpoint, &account) else {
+        if put_events(&emitted, &endpoint, &account).is_none() {
             continue;
-        };
+        }
         if delay_millis > 0 {
-            let client = client.clone();
+            let (client, endpoint, account) = (client.clone(), endpoint.clone(), account.clone());
             tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(delay_millis)).await;
-                let _ = client.request(request).await;
+                tokio::time::sleep(Duration::from_millis(delay_millis)).await;
+                put(&client, &emitted, (&endpoint, &account)).await;
             });
             continue;
         }
-        // Delivery is best effort, as AWS's is: the resync finds changes whose events are lost.
-        let _ = client.request(request).await;
+        put(&client, &emitted, (&endpoint, &account)).await;
+    }
+}
+
+type EventClient = Client<HttpConnector, Full<Bytes>>;
+
+/// How often an event is sent at most.
+const MAX_ATTEMPTS: u32 = 5;
+/// The pause before the first repetition; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Sends an event. The receiver closes idle connections, and a request on one that it is closing is lost; so it is sent
+/// again. Nobody is told of an event that does not arrive after some attempts, as of AWS: the resync finds the change.
+async fn put(client: &EventClient, emitted: &EmittedEvent, (endpoint, account): (&str, &str)) {
+    for attempt in 0..MAX_ATTEMPTS {
+        let Some(request) = put_events(emitted, endpoint, account) else {
+            return;
+        };
+        let answer = client.request(request).await;
+        if answer.is_ok_and(|answer| answer.status().is_success()) {
+            return;
+        }
+        tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt)).await;
     }
 }
 
@@ -169,4 +192,39 @@ fn put_events(
         .header("authorization", signature)
         .body(Full::new(Bytes::from(entries.to_string())))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// A receiver that closes a connection without an answer gets the event on the next one, and so does one that answers
+    /// with an error.
+    #[tokio::test]
+    async fn an_event_is_sent_again_if_the_connection_is_closed_or_the_answer_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let sink = EventSink::to_event_bridge(&endpoint, "111122223333");
+        sink.send(vec![EmittedEvent {
+            region: "us-east-1".to_owned(),
+            event: json!({"source": "aws.glue", "detail-type": "x", "detail": {"mark": 7}}),
+        }]);
+        let answers: [Option<&[u8]>; 3] = [
+            None,
+            Some(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+            Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"),
+        ];
+        for answer in answers {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut received = Vec::new();
+            while !String::from_utf8_lossy(&received).contains("mark") {
+                assert!(connection.read_buf(&mut received).await.unwrap() > 0);
+            }
+            if let Some(answer) = answer {
+                connection.write_all(answer).await.unwrap();
+            }
+        }
+    }
 }
