@@ -134,7 +134,7 @@ def measure_unchanged_resync(tmp_path, monkeypatch):
     Both grow by the same amount with each further page of tables in each database, so they are
     measured with one page and with two.
     """
-    monkeypatch.setattr(bench, "RELEASE", stack.TARGET)
+    monkeypatch.setattr(bench, "BUILD", stack.TARGET)
     one_page, ledger_of_one = measure_resync_with(tmp_path / "one", PAGE_TABLES)
     two_pages, ledger_of_two = measure_resync_with(tmp_path / "two", 2 * PAGE_TABLES)
     further = TABLES // DATABASES // PAGE_TABLES - 1

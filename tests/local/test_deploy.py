@@ -291,7 +291,8 @@ def test_the_buckets_of_iceberg_tables_follow_from_a_policy_that_relocates(tmp_p
     named = regions(PRIMARY, STANDBY, head=head + "\n[parameters]\nIcebergBucketArns = ['arn:aws:s3:::lake-*']")
     assert parameters(relocates, named) == ["arn:aws:s3:::lake-*"] * 2
     many = relocates + "".join(f"[[location]]\na = 's3://{n:03}-{'x' * 50}/'\nb = 's3://b/'\n" for n in range(80))
-    both = "IcebergBucketArns = ['arn:aws:s3:::*']\nLakeBucketArns = ['arn:aws:s3:::*']\n"
+    both = ("IcebergBucketArns = ['arn:aws:s3:::*']\nLakeBucketArns = ['arn:aws:s3:::*']\n"
+            "LakeObjectArns = ['arn:aws:s3:::*/*']\n")
     with pytest.raises(deploy.Problem, match="too many for `CanaryBucketArns`"):
         parameters(many, regions(PRIMARY, STANDBY, head=f"{head}\n[parameters]\n{both}"))
     canaries = both + "CanaryBucketArns = ['arn:aws:s3:::*']\n"

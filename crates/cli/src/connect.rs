@@ -3,6 +3,7 @@
 
 use crate::command_ledger::{CommandFence, CommandLedger};
 use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
+pub(crate) use crate::deployed_ledger::ledger_in;
 use crate::deployment_check;
 use crate::file_ledger::FileLedger;
 use crate::files::read_policy;
@@ -525,11 +526,6 @@ pub(crate) async fn known_epoch(
     }
     let deployed = deployment_check::deployed_epoch(ledger_table, policy).await?;
     Ok(deployed.unwrap_or(Epoch::INITIAL))
-}
-
-/// The deployed ledger of a Region.
-pub(crate) async fn ledger_in(ledger_table: &str, region: &str) -> DynamoLedger {
-    DynamoLedger::new(&Clients::connect(region).await, ledger_table)
 }
 
 /// The policy that the deployed ledger of a Region holds.

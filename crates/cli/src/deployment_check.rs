@@ -3,7 +3,7 @@
 
 use crate::CliError;
 use crate::common_options::DEFAULT_LEDGER_TABLE;
-use crate::connect::ledger_in;
+use crate::deployed_ledger::ledger_in;
 use std::collections::BTreeSet;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, CallErrorKind, Policy};

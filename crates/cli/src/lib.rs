@@ -16,6 +16,7 @@ pub mod command_line;
 mod commands;
 pub mod common_options;
 mod connect;
+mod deployed_ledger;
 mod deployment_check;
 mod file_ledger;
 mod files;

@@ -429,9 +429,16 @@ fn show_subject(
 fn print_subject(connection: &LedgerConnection, status: &StatusSnapshot, row: &LedgerRow) {
     output::print(&row_line(row));
     let (next, standby) = (&connection.next, connection.epoch.standby());
-    let next_command = match &row.subject {
-        Subject::Table(table) if row.waits_for_files() => next.state_of_files(row.state, table),
-        subject => next.state(row.state, Some(subject)),
+    let of_files = match &row.subject {
+        Subject::Table(table) => Some(table).filter(|_| row.waits_for_files()),
+        Subject::Catalog
+        | Subject::LakeFormation(_)
+        | Subject::Database(_)
+        | Subject::Function(_) => None,
+    };
+    let next_command = match of_files {
+        Some(table) => next.state_of_files(row.state, table),
+        None => next.state(row.state, Some(&row.subject)),
     };
     let mut facts = vec![format!("next: {next_command}")];
     if let Some(pairing) = &row.pairing {

@@ -357,8 +357,8 @@ fn every_input_field_of_the_calls_is_known() {
     assert_known(&cases);
 }
 
-#[test]
-fn every_field_that_is_read_is_in_the_object() {
+/// A workgroup with the fields that are only read.
+fn reported_workgroup() -> athena::WorkGroup {
     let version = athena::EngineVersion::builder()
         .selected_engine_version("AUTO")
         .effective_engine_version("Athena engine version 3")
@@ -372,14 +372,19 @@ fn every_field_that_is_read_is_in_the_object() {
         .engine_version(version)
         .system_table_statuses(system_table)
         .build();
-    let workgroup = athena::WorkGroup::builder()
+    athena::WorkGroup::builder()
         .name("w")
         .state(athena::WorkGroupState::Disabled)
         .description("for reports")
         .configuration(configuration)
         .identity_center_application_arn("arn:aws:sso::111122223333:application/a")
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn every_field_that_is_read_is_in_the_object() {
+    let workgroup = reported_workgroup();
     let catalog = athena::DataCatalog::builder()
         .name("c")
         .r#type(athena::DataCatalogType::Lambda)
