@@ -11,9 +11,8 @@ import org.apache.iceberg.io.OutputFile;
 import org.apache.iceberg.types.Types;
 
 /**
- * Rewrites a manifest of {@code bench_iceberg.py} with Iceberg's own library, several times in one process, as Iceberg's
- * {@code RewriteTablePathUtil} does: each entry is read, its file copied with another path, and written. Prints the
- * seconds of processor time of each time.
+ * Rewrites a manifest of {@code bench_iceberg.py} with Iceberg's own library, several times in one process: each entry is
+ * read, its file copied with another path, and written. Prints the seconds of processor time of each time.
  *
  * <p>RewriteManifest MANIFEST OUTPUT TIMES COLUMNS ENTRIES SOURCE TARGET
  */

@@ -260,7 +260,7 @@ def bench_manifests(results, home, program):
 
 def bench_java(home):
     """Prints how fast Iceberg's Java library rewrites the same manifest, if ICEBERG_JARS names a directory with its jars: they
-    are no part of the Python environment. It compresses with another level of zlib. Nothing is judged."""
+    are no part of the Python environment. Nothing is judged."""
     jars = os.environ.get("ICEBERG_JARS")
     if not jars:
         print("  Iceberg's Java library is not measured: ICEBERG_JARS names no directory with its jars.")
