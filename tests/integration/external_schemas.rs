@@ -14,7 +14,7 @@ use twinlake_tests::schema_lab::{
 };
 
 /// A lab in which a schema was replicated.
-fn replicated() -> Lab {
+pub(crate) fn replicated() -> Lab {
     let lab = lab();
     put(&lab.primary, "spectrum", schema("sales", PRIMARY));
     let outcome = lab.resync();
@@ -211,6 +211,9 @@ fn drift_of_a_paired_schema_is_corrected_and_what_it_shows_is_not_replaced() {
 #[test]
 fn a_schema_that_the_primary_dropped_is_dropped_and_its_database_is_not() {
     let lab = replicated();
+    put(&lab.primary, "other", schema("sales", PRIMARY));
+    assert!(lab.resync().is_done());
+    let _ = writes(&lab.standby);
     put(&lab.standby, "unrelated", schema("sales", STANDBY));
     change(&lab.primary, |warehouse| {
         warehouse.schemas.remove("spectrum")
@@ -435,10 +438,14 @@ fn deletions_over_the_limit_are_held_and_the_rest_is_applied() {
 #[test]
 fn a_dropped_schema_stays_if_the_policy_retains_what_is_deleted() {
     let lab = lab_with("deletions = \"retain\"\n", "");
-    put(&lab.primary, "spectrum", schema("sales", PRIMARY));
+    for name in ["spectrum", "witness"] {
+        put(&lab.primary, name, schema("sales", PRIMARY));
+    }
     assert!(lab.resync().is_done());
     let _ = writes(&lab.standby);
-    change(&lab.primary, |warehouse| warehouse.schemas.clear());
+    change(&lab.primary, |warehouse| {
+        warehouse.schemas.remove("spectrum")
+    });
     let outcome = lab.resync();
     let told = findings(&outcome, FindingKind::OnHold);
     assert!(
@@ -453,7 +460,9 @@ fn a_dropped_schema_stays_if_the_policy_retains_what_is_deleted() {
 fn a_creation_that_takes_effect_late_is_taken_over_and_not_repeated() {
     for is_changed in [false, true] {
         let lab = lab();
-        put(&lab.primary, "spectrum", schema("sales", PRIMARY));
+        for name in ["spectrum", "witness"] {
+            put(&lab.primary, name, schema("sales", PRIMARY));
+        }
         lab.standby
             .with_redshift(|redshift| redshift.decide("CREATE EXTERNAL", StatementFate::Late));
         let outcome = lab.resync();
@@ -484,7 +493,9 @@ fn a_creation_that_takes_effect_late_is_taken_over_and_not_repeated() {
         );
         assert_eq!(lab.state_of(&key("spectrum")), SubjectState::InSync);
         // It counts as Twinlake's.
-        change(&lab.primary, |warehouse| warehouse.schemas.clear());
+        change(&lab.primary, |warehouse| {
+            warehouse.schemas.remove("spectrum")
+        });
         assert!(lab.resync().is_done());
         assert_eq!(found(&lab.standby, "spectrum"), None);
     }

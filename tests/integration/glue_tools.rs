@@ -16,11 +16,11 @@ use twinlake_tests::takeover::ready;
 
 const CRON: &str = "cron(0 1 * * ? *)";
 
-fn policy(more: &str) -> Policy {
+pub(crate) fn policy(more: &str) -> Policy {
     policy_with(more, "glue-tools = \"copy\"\n")
 }
 
-fn key(kind: QueryKind, name: &str) -> ObjectKey {
+pub(crate) fn key(kind: QueryKind, name: &str) -> ObjectKey {
     ObjectKey::new(kind, name)
 }
 
@@ -30,7 +30,7 @@ fn classifier(name: &str, delimiter: &str) -> QueryObject {
 }
 
 /// A scheduled crawler of a place, with more fields.
-fn crawler(name: &str, place: &str, more: Value) -> QueryObject {
+pub(crate) fn crawler(name: &str, place: &str, more: Value) -> QueryObject {
     let content = json!({"Role": "crawl", "DatabaseName": "sales", "Classifiers": ["csv"],
         "Targets": {"S3Targets": [{"Path": place}]},
         "Schedule": {"ScheduleExpression": CRON, "State": "SCHEDULED"}});
@@ -49,7 +49,7 @@ fn trigger(name: &str, more: Value) -> QueryObject {
 }
 
 /// The primary with two tools of each kind, and nothing in the standby.
-fn filled(policy: Policy) -> Lab {
+pub(crate) fn filled(policy: Policy) -> Lab {
     let lab = Lab::new(policy);
     lab.primary.put(classifier("csv", ";"));
     lab.primary.put(classifier("tsv", "\t"));
@@ -62,7 +62,7 @@ fn filled(policy: Policy) -> Lab {
     lab
 }
 
-fn replicated() -> Lab {
+pub(crate) fn replicated() -> Lab {
     let lab = filled(policy(""));
     let outcome = lab.resync();
     assert!(outcome.is_done(), "{outcome:#?}");
@@ -72,7 +72,7 @@ fn replicated() -> Lab {
 }
 
 /// No tool of the standby runs by itself.
-fn assert_asleep(lab: &Lab) {
+pub(crate) fn assert_asleep(lab: &Lab) {
     let objects = lab.standby.objects();
     assert!(!objects.values().any(QueryObject::is_awake), "{objects:#?}");
 }
@@ -81,14 +81,14 @@ fn nothing_written(lab: &Lab) -> bool {
     lab.standby.take_writes().is_empty()
 }
 
-fn set(lab: &Lab, name: &str, field: &str, value: Value) {
+pub(crate) fn set(lab: &Lab, name: &str, field: &str, value: Value) {
     let mut found = lab.primary.objects()[&lab.key_of(&lab.primary, name)].clone();
     found.fields.insert(field.to_owned(), value);
     lab.primary.put(found);
 }
 
 /// Makes a tool of the standby run by itself, as a person does.
-fn wake(lab: &Lab, name: &str) {
+pub(crate) fn wake(lab: &Lab, name: &str) {
     let mut found = lab.in_standby(name);
     let (field, value) = match found.key.kind == QueryKind::Crawler {
         true => {

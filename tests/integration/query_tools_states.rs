@@ -276,17 +276,21 @@ fn a_disabled_workgroup_is_never_left_enabled() {
     let outcome = lab.resync();
     assert_eq!(outcome.failed.len(), 1, "{outcome:#?}");
     assert!(!lab.standby.objects().contains_key(&key));
+    // Each round of the run tries again to disable it.
     lab.standby
-        .fail("UpdateWorkGroup", CallErrorKind::Denied, 1);
+        .fail("UpdateWorkGroup", CallErrorKind::Denied, 9);
     lab.standby
         .fail("DeleteWorkGroup", CallErrorKind::Denied, 1);
     let _failed = lab.resync();
+    lab.standby
+        .fail("UpdateWorkGroup", CallErrorKind::Denied, 0);
     let row = lab.row_of(&key);
     assert_eq!(
         (state(&lab).as_str(), row.state),
         ("ENABLED", SubjectState::OutOfSync)
     );
-    assert!(row.reason.unwrap().contains("is ENABLED in the standby"));
+    let reason = row.reason.unwrap();
+    assert!(reason.contains("UpdateWorkGroup"), "{reason}");
     // A killed run leaves the same: no query has a place for its results there.
     let left = lab.in_standby("etl");
     let setting = |name: &str| left.field(&format!("Configuration.{name}")).cloned();
@@ -307,7 +311,8 @@ fn a_disabled_workgroup_is_never_left_enabled() {
     lab.standby.lose_answers("CreateWorkGroup", 1);
     let _lost = lab.resync();
     assert_eq!(lab.state_of(&key), SubjectState::OutOfSync);
-    assert!(lab.resync().is_done());
+    let outcome = lab.resync();
+    assert!(outcome.is_done(), "{outcome:#?}");
     assert_eq!(state(&lab), "DISABLED");
 }
 

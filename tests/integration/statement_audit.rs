@@ -107,8 +107,16 @@ proptest! {
         };
         let current = read(&users, "twinlake", ROLE);
         let desired = read(&users[revoked.min(users.len())..], &owner, role);
-        let mut statements = schema_statements(Some(&current), Some(&desired));
-        statements.extend(schema_statements(Some(&desired), Some(&current)).into_iter().filter(|text| !text.contains("OWNER")));
+        // Each state on the way is one from which other statements follow.
+        let mut narrowed = current.clone();
+        narrowed.fields.remove("Grants");
+        let mut with_role = narrowed.clone();
+        with_role.fields.insert("IamRole".to_owned(), desired.text("IamRole").unwrap().into());
+        let mut statements = Vec::new();
+        for from in [&current, &narrowed, &with_role] {
+            statements.extend(schema_statements(Some(from), Some(&desired)));
+            statements.extend(schema_statements(Some(&desired), Some(from)));
+        }
         statements.extend(schema_statements(None, Some(&desired)));
         statements.extend(schema_statements(Some(&current), None));
         for statement in statements {

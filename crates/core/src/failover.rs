@@ -32,7 +32,7 @@ pub use freeze::{
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
 pub use journal::{Announcement, FailoverJournal};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
-pub use wake::{NotAwake, WAKEABLE_KINDS, WakeRecord, WakeResult};
+pub use wake::{NotAwake, WAKEABLE_KINDS, WaitingTools, WakeRecord, WakeResult};
 
 use crate::heartbeat::Channel;
 use crate::name::Name;

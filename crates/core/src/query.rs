@@ -3,7 +3,8 @@
 //! triggers), and of Redshift (external schemas).
 //!
 //! The domain goes the way of the catalog (observe, plan, audit, apply, observe again) with its own, smaller
-//! rooms, because its objects are few and give nobody access to data:
+//! rooms, because its objects are few. What takes access away (grants of an external schema, a workgroup that is
+//! disabled) or puts a tool to sleep is a step of its own, which comes first and which nothing else holds back:
 //!
 //! ```text
 //! QuerySnapshot x 2 --plan_query--> QueryPlan or keys to read --audit_query--> ApprovedQueryPlan
@@ -24,6 +25,8 @@
 //!   [`ApprovedQueryPlan`].
 //! - Nothing that runs by itself in the primary does so in the standby: no step starts, schedules or activates
 //!   anything, and what is Twinlake's and awake there is put to sleep. A takeover wakes nothing either.
+//! - What takes away ([`QueryStep::is_narrowing`]) is planned for each object that was read in both Regions, whatever
+//!   holds the object otherwise; what gives access is applied only after it has had effect.
 //! - No object of the standby names a location, a key or a function of the primary, unless the policy keeps
 //!   unmapped locations. Texts are changed only in literals of clauses that are known to hold a location.
 
@@ -49,7 +52,9 @@ pub use external_schema::{
 pub use glue_tools::UnreplicatedKind;
 pub use mapping::{MappedObject, map_to_standby};
 pub use object::{Fields, ObjectKey, QueryObject};
-pub use plan::{QueryFinding, QueryInputs, QueryPlan, QueryStep, plan_query};
+pub use plan::{
+    HeldObject, HeldObjects, QueryFinding, QueryInputs, QueryPlan, QueryStep, plan_query,
+};
 pub use row::{PrimarySchedule, QueryCounts, QueryRow, QueryRows};
 pub use rules::{ControlObject, FieldUse, KindRules, QueryKind};
 pub use snapshot::QuerySnapshot;

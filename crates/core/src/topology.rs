@@ -301,6 +301,12 @@ impl Epoch {
         self.number < other.number
     }
 
+    /// The number of switches between an earlier epoch and this one; 0 if the other one is not earlier.
+    #[must_use]
+    pub fn switches_since(self, earlier: Self) -> u64 {
+        self.number.saturating_sub(earlier.number)
+    }
+
     /// Whether this epoch and another have one number and name different primaries: both Regions were made the
     /// primary, and each is fenced by the other.
     #[must_use]

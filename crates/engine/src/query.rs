@@ -2,8 +2,9 @@
 //! [`twinlake_core::query`].
 //!
 //! Observe both Regions, plan, read by name what the plan asks for, audit, apply, and observe again until a
-//! plan is empty. It is the loop of the catalog without its leases and parts: no step of it opens access to
-//! data, and everything is read in one pass.
+//! plan is empty. It is the loop of the catalog without its leases and parts: everything is read in one pass. Steps that
+//! take access away, or put a tool to sleep, come first; what is held, rejected or failed otherwise holds none of them
+//! back.
 
 mod apply;
 mod external_schemas;
@@ -34,8 +35,9 @@ use twinlake_core::ledger::SubjectState;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::policy::QueryPolicy;
 use twinlake_core::query::{
-    ApprovedQueryPlan, ObjectKey, QueryCounts, QueryDeletionBudget, QueryFinding, QueryInputs,
-    QueryPlan, QueryRejection, QueryRows, QuerySnapshot, QueryStep, audit_query, plan_query,
+    ApprovedQueryPlan, HeldObject, HeldObjects, ObjectKey, QueryCounts, QueryDeletionBudget,
+    QueryFinding, QueryInputs, QueryPlan, QueryRejection, QueryRows, QuerySnapshot, QueryStep,
+    audit_query, plan_query,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Policy, Timestamp};
@@ -140,7 +142,7 @@ where
     C: Clock,
 {
     let ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
-    let mut held = BTreeMap::new();
+    let mut held = HeldObjects::new();
     let mut rejections = Vec::new();
     let mut round = observe_and_plan(context, &ledger.rows, &held).await;
     for _ in 0..=MAX_REPLANS {
@@ -152,7 +154,7 @@ where
         match audit_query(&inputs, round.plan.clone(), &budget) {
             Ok(_) => break,
             Err(found) => {
-                hold(&mut held, &found);
+                hold_rejected(&mut held, &found);
                 rejections.extend(found);
                 round.plan = plan_query(&context.inputs(&round, &ledger.rows, &held));
             }
@@ -178,7 +180,7 @@ where
     let mut ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
     let mut outcome = QueryToolsOutcome::default();
     let started = context.clock.now();
-    let mut held: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    let mut held = HeldObjects::new();
     let mut compared = BTreeSet::new();
     let mut told = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
@@ -206,7 +208,7 @@ where
         }
         let results = apply(context, &mut ledger, &approved).await?;
         for (step, error) in results.failed {
-            held.insert(step.primary().clone(), format!("a step failed: {error}"));
+            hold(&mut held, &step, format!("a step failed: {error}"));
             outcome.failed.push((step, error));
         }
         for step in results.applied.iter().filter(|step| step.is_deletion()) {
@@ -237,7 +239,7 @@ impl<P, S, L, C: Clock> QueryToolsContext<'_, P, S, L, C> {
         &'r self,
         round: &'r Round,
         rows: &'r QueryRows,
-        held: &'r BTreeMap<ObjectKey, String>,
+        held: &'r HeldObjects,
     ) -> QueryInputs<'r> {
         QueryInputs {
             primary: &round.primary,
@@ -263,7 +265,7 @@ impl<P, S, L, C: Clock> QueryToolsContext<'_, P, S, L, C> {
 async fn observe_and_plan<P, S, L, C>(
     context: &QueryToolsContext<'_, P, S, L, C>,
     rows: &QueryRows,
-    held: &BTreeMap<ObjectKey, String>,
+    held: &HeldObjects,
 ) -> Round
 where
     P: ReadQueryRegion,
@@ -300,7 +302,8 @@ where
                 Some(warehouse) => warehouse.read(&key).await,
                 None => context.primary.read(&key).await,
             };
-            round.primary.record_read(&key, result);
+            let known = (rows, context.epoch.primary());
+            round.primary.record_read(&key, result, known);
         }
         for key in canaries {
             let site = (query, context.epoch.standby());
@@ -318,7 +321,7 @@ async fn approve<P, S, L, C>(
     context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &QueryLedger<'_, L>,
     round: &mut Round,
-    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryToolsOutcome),
+    (held, outcome): (&mut HeldObjects, &mut QueryToolsOutcome),
 ) -> Result<Option<ApprovedQueryPlan>, CallError>
 where
     P: ReadQueryRegion,
@@ -341,7 +344,7 @@ where
         match audited {
             Ok(approved) => return Ok(Some(approved)),
             Err(rejections) => {
-                hold(held, &rejections);
+                hold_rejected(held, &rejections);
                 outcome.rejections.extend(rejections);
                 round.plan = plan_query(&context.inputs(round, &ledger.rows, held));
             }
@@ -355,7 +358,7 @@ fn hold_unconfirmed<P, S, L, C: Clock>(
     context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &QueryLedger<'_, L>,
     round: &mut Round,
-    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryToolsOutcome),
+    (held, outcome): (&mut HeldObjects, &mut QueryToolsOutcome),
 ) {
     let Some(confirmed) = context.confirmed else {
         return;
@@ -370,7 +373,7 @@ fn hold_unconfirmed<P, S, L, C: Clock>(
             return;
         }
         for step in &unconfirmed {
-            held.insert(step.primary().clone(), UNCONFIRMED.to_owned());
+            hold(held, step, UNCONFIRMED.to_owned());
         }
         outcome.unconfirmed.extend(unconfirmed);
         round.plan = plan_query(&context.inputs(round, &ledger.rows, held));
@@ -392,19 +395,34 @@ fn equal_by(plan: &QueryPlan) -> BTreeSet<ObjectKey> {
 }
 
 /// The findings without those that say again what was rejected or failed.
-fn without_held(plan: &QueryPlan, held: &BTreeMap<ObjectKey, String>) -> BTreeSet<QueryFinding> {
+fn without_held(plan: &QueryPlan, held: &HeldObjects) -> BTreeSet<QueryFinding> {
     let findings = plan.findings.iter();
     let is_new = |finding: &&QueryFinding| {
         let reason = finding.key.as_ref().and_then(|key| held.get(key));
-        reason != Some(&finding.detail)
+        reason.is_none_or(|held| held.reason != finding.detail)
     };
     findings.filter(is_new).cloned().collect()
 }
 
-fn hold(held: &mut BTreeMap<ObjectKey, String>, rejections: &[QueryRejection]) {
+/// Leaves the object of a step as it is from now on. What only takes away is still done, unless the step is that.
+fn hold(held: &mut HeldObjects, step: &QueryStep, reason: String) {
+    hold_object(held, step.primary(), (reason, step.is_narrowing()));
+}
+
+fn hold_rejected(held: &mut HeldObjects, rejections: &[QueryRejection]) {
     for rejection in rejections {
-        held.insert(rejection.object.clone(), rejection.detail.clone());
+        let reason = rejection.detail.clone();
+        hold_object(held, &rejection.object, (reason, rejection.is_of_narrowing));
     }
+}
+
+fn hold_object(held: &mut HeldObjects, key: &ObjectKey, (reason, holds_narrowing): (String, bool)) {
+    let before = held.get(key).is_some_and(|held| held.holds_narrowing);
+    let object = HeldObject {
+        reason,
+        holds_narrowing: holds_narrowing || before,
+    };
+    held.insert(key.clone(), object);
 }
 
 /// Why an object is not in sync.

@@ -6,6 +6,7 @@
 //! without the recursive option. A crawler is created with the schedule that the call gives, a trigger is activated
 //! only by whoever starts it, and a crawler that runs is not updated.
 
+mod faults;
 mod waking;
 
 use crate::redshift::SimRedshift;
@@ -53,6 +54,8 @@ struct State {
     lost_answers: BTreeMap<String, usize>,
     /// Kinds whose listings never end.
     hanging_listings: BTreeSet<QueryKind>,
+    /// Objects that somebody makes, in place of those of the same key, when a call begins, by its name.
+    replacements: BTreeMap<String, QueryObject>,
     /// Objects that listings leave out, and that reads by name deny.
     hidden: BTreeSet<ObjectKey>,
     reads: usize,
@@ -150,32 +153,6 @@ impl SimQueryTools {
         change(&mut self.lock().redshift)
     }
 
-    /// Lets the next `times` calls of an operation fail.
-    pub fn fail(&self, call: &str, kind: CallErrorKind, times: usize) {
-        self.lock().failures.insert(call.to_owned(), (kind, times));
-    }
-
-    /// Lets one call of an operation fail, after `successes` others.
-    pub fn fail_after(&self, call: &str, kind: CallErrorKind, successes: usize) {
-        let failures = &mut self.lock().later_failures;
-        failures.insert(call.to_owned(), (kind, successes));
-    }
-
-    /// Lets the next `times` calls of an operation take effect, and loses the answer.
-    pub fn lose_answers(&self, call: &str, times: usize) {
-        self.lock().lost_answers.insert(call.to_owned(), times);
-    }
-
-    /// Lets no listing of a kind end, from now on.
-    pub fn hang_listings(&self, kind: QueryKind) {
-        self.lock().hanging_listings.insert(kind);
-    }
-
-    /// Hides an object: listings leave it out, and reads by name are denied.
-    pub fn hide(&self, key: &ObjectKey) {
-        self.lock().hidden.insert(key.clone());
-    }
-
     /// The calls that wrote something, in order, since the last call of this function.
     #[must_use]
     pub fn take_writes(&self) -> Vec<String> {
@@ -220,6 +197,10 @@ impl SimQueryTools {
         let mut state = self.lock();
         self.check(&mut state, call)?;
         state.writes.push(format!("{call} {key}"));
+        if let Some(object) = state.replacements.remove(call) {
+            state.objects.remove(&object.key);
+            state.insert(object);
+        }
         Ok(state)
     }
 

@@ -30,7 +30,7 @@ pub struct SimExternalSchema {
     pub database: String,
     /// The options, as JSON text.
     pub options: String,
-    /// The owner.
+    /// The owner; empty for a user that is not listed any more.
     pub owner: String,
     /// The grants of a privilege: its name, the type and name of the grantee, and whether it may grant it.
     pub grants: BTreeSet<(String, String, String, bool)>,
@@ -70,6 +70,8 @@ pub struct SimRedshift {
     next_id: u64,
     /// Fates of the next statements that contain a text.
     fates: VecDeque<(String, StatementFate)>,
+    /// Schemas that somebody makes, in place of those of the same name, after a statement that contains a text.
+    replacements: Vec<(String, String, SimExternalSchema)>,
     /// The statements that wrote something or tried to, in order.
     writes: Vec<String>,
     /// Statements that take effect later: cluster or workgroup, database, user and text.
@@ -123,6 +125,12 @@ impl SimRedshift {
             // Nobody asks for the status of a late statement again.
             let _ = self.warehouse(&endpoint, &database).write(&user, &sql, id);
         }
+    }
+
+    /// Lets somebody drop a schema and make another one, right after the next statement that contains a text.
+    pub fn replace_after(&mut self, containing: &str, name: &str, schema: SimExternalSchema) {
+        let replacement = (containing.to_owned(), name.to_owned(), schema);
+        self.replacements.push(replacement);
     }
 
     /// The statements that wrote something or tried to, since the last call of this function.
@@ -210,6 +218,9 @@ impl SimRedshift {
         }
         self.next_id += 1;
         let id = self.next_id;
+        let mut replacements = self.replacements.iter();
+        let replacement = replacements.position(|(part, _, _)| sql.contains(part));
+        let replacement = replacement.map(|at| self.replacements.remove(at));
         let warehouse = self.warehouse(endpoint, database);
         // The users of Twinlake are superusers unless a test says otherwise.
         warehouse.users.entry(user.to_owned()).or_insert(true);
@@ -218,6 +229,9 @@ impl SimRedshift {
             (false, true) => warehouse.write(user, sql, id).map(|()| Vec::new()),
             (false, false) => Ok(Vec::new()),
         };
+        if let Some((_, name, schema)) = replacement {
+            warehouse.schemas.insert(name, schema);
+        }
         let (last, error, rows) = match (fate, result) {
             (Some(StatementFate::Stuck { status, .. }), _) => (status.as_str(), None, Vec::new()),
             (Some(StatementFate::Late), _) => ("STARTED", None, Vec::new()),
@@ -390,7 +404,10 @@ impl SimWarehouse {
                     json!({"longValue": schema.kind}),
                     text(&schema.database),
                     text(&schema.options),
-                    text(&schema.owner),
+                    match schema.owner.is_empty() {
+                        true => null(),
+                        false => text(&schema.owner),
+                    },
                 ]);
                 Value::Array(row)
             })

@@ -4,12 +4,16 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::CallErrorKind;
 use twinlake_core::failover::WakeRecord;
+use twinlake_core::plan::FindingKind;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_engine::failover::{kinds_to_wake, wake};
 use twinlake_engine::ports::DocumentStore as _;
-use twinlake_engine::query::{QueryToolsContext, reconcile_query};
-use twinlake_tests::query_lab::{Lab, object, policy_with};
-use twinlake_tests::takeover::pair::Pair;
+use twinlake_engine::query::{
+    QueryToolsContext, QueryToolsOutcome, preview_query, read_query_ledger, reconcile_query,
+};
+use twinlake_sim::SimQueryTools;
+use twinlake_tests::query_lab::{Lab, findings, object, policy_with};
+use twinlake_tests::takeover::pair::{Pair, PairRegion};
 use twinlake_tests::takeover::ready;
 
 const CRON: &str = "cron(0 1 * * ? *)";
@@ -318,4 +322,236 @@ fn what_was_woken_sleeps_again_in_the_region_that_becomes_the_standby() {
     let epoch = pair.record(&pair.us).epoch;
     follow(&lab.primary, &lab.standby, &*pair.india.ledger, epoch);
     assert!(awake(&lab).is_empty(), "{:?}", awake(&lab));
+}
+
+/// Reconciles the query tools two hours later, as the standby's resync does.
+fn follow(
+    lab: &Lab,
+    (primary, standby): (&SimQueryTools, &SimQueryTools),
+    (from, to): (&PairRegion, &PairRegion),
+    pair: &Pair,
+) -> QueryToolsOutcome {
+    lab.clock.0.set(lab.clock.0.get() + 7200);
+    let context = QueryToolsContext {
+        primary,
+        standby,
+        ledger: &*to.ledger,
+        epoch: pair.record(from).epoch,
+        ..lab.context()
+    };
+    ready(reconcile_query(&context)).unwrap()
+}
+
+/// Switches from one Region to the other.
+fn switch(pair: &Pair, from: &PairRegion, to: &PairRegion) {
+    pair.settle(from, to, pair.record(from).epoch);
+    pair.harness.sim.state().advance_secs(600);
+    pair.beat(to);
+    let request = pair.request(from);
+    let done = pair.switch_with((to, from), &request, &());
+    assert_eq!(done.unwrap().unwrap().unwrap().not_handed_over, None);
+}
+
+/// Two Regions after a takeover: the former primary follows the new one.
+fn taken_over() -> (Lab, Pair) {
+    let (lab, pair) = before();
+    pair.fail_over();
+    pair.accept(&pair.compare()).unwrap().unwrap();
+    follow(
+        &lab,
+        (&lab.standby, &lab.primary),
+        (&pair.india, &pair.us),
+        &pair,
+    );
+    (lab, pair)
+}
+
+fn set(tools: &SimQueryTools, key: &ObjectKey, fields: &[(&str, Value)]) {
+    let mut object = tools.objects()[key].clone();
+    for (name, value) in fields {
+        object.fields.insert((*name).to_owned(), value.clone());
+    }
+    tools.put(object);
+}
+
+fn is_awake(tools: &SimQueryTools, key: &ObjectKey) -> bool {
+    tools.objects()[key].is_awake()
+}
+
+#[test]
+fn what_was_edited_and_woken_in_a_region_sleeps_when_that_is_the_standby_again() {
+    let (lab, pair) = taken_over();
+    let Pair { us, india, .. } = &pair;
+    switch(&pair, india, us);
+    // A person wakes it there, and edits it; the other Region gets the change.
+    let crawls = trigger("crawls");
+    let later = ("Schedule", json!("cron(0 2 * * ? *)"));
+    set(
+        &lab.primary,
+        &crawls,
+        &[("State", json!("ACTIVATED")), later],
+    );
+    let outcome = follow(&lab, (&lab.primary, &lab.standby), (us, india), &pair);
+    assert!(outcome.is_done(), "{outcome:#?}");
+    assert_eq!(
+        lab.in_standby("crawls").text("Schedule"),
+        Some("cron(0 2 * * ? *)")
+    );
+    switch(&pair, us, india);
+    assert!(is_awake(&lab.primary, &crawls));
+    // The new primary goes on changing it.
+    set(&lab.standby, &crawls, &[("Description", json!("new"))]);
+    let outcome = follow(&lab, (&lab.standby, &lab.primary), (india, us), &pair);
+    assert!(!is_awake(&lab.primary, &crawls), "{outcome:#?}");
+    assert!(outcome.is_done(), "{outcome:#?}");
+    let now = lab.primary.objects()[&crawls].clone();
+    assert_eq!(now.text("Description"), Some("new"));
+}
+
+#[test]
+fn what_did_not_run_in_the_former_primary_stays_asleep() {
+    let orders = crawler("orders");
+    let paused = json!({"ScheduleExpression": CRON, "State": "NOT_SCHEDULED"});
+    for retires in [true, false] {
+        let (lab, pair) = taken_over();
+        let Pair { us, india, .. } = &pair;
+        if retires {
+            // It was woken in the new primary, and a person ended its schedule there.
+            woken(&lab, &pair, &both());
+            let after = || follow(&lab, (&lab.standby, &lab.primary), (india, us), &pair);
+            let _ = after();
+            set(&lab.standby, &orders, &[("Schedule", paused.clone())]);
+            let _ = after();
+        }
+        switch(&pair, india, us);
+        let outcome = follow(&lab, (&lab.primary, &lab.standby), (us, india), &pair);
+        assert!(awake(&lab).is_empty(), "{outcome:#?}");
+        // While that one was the primary, nobody has woken it there.
+        switch(&pair, us, india);
+        woken(&lab, &pair, &both());
+        assert!(
+            !awake(&lab).contains("orders"),
+            "{retires}: {:?}",
+            awake(&lab)
+        );
+    }
+}
+
+#[test]
+fn what_ran_one_switch_earlier_is_named_and_not_woken_by_the_command() {
+    let (lab, pair) = taken_over();
+    let Pair { us, india, .. } = &pair;
+    // Nothing was woken in the new primary.
+    switch(&pair, india, us);
+    let site = pair.harness.policy.sites.find(us.name).unwrap();
+    let at = (&*us.ledger, &pair.harness.sim);
+    let known = ready(wake(&lab.primary, at, site, &both(), &())).unwrap();
+    assert!(!is_awake(&lab.primary, &crawler("orders")));
+    let why = &known[&QueryKind::Crawler].named["orders"];
+    assert!(
+        why.reason
+            .contains("not seen to run by itself in the former primary"),
+        "{why}"
+    );
+    assert!(!why.is_tried_again);
+}
+
+#[test]
+fn a_crawler_that_was_changed_in_the_former_primary_sleeps_as_well() {
+    let (lab, pair) = before();
+    pair.fail_over();
+    set(
+        &lab.primary,
+        &crawler("orders"),
+        &[("TablePrefix", json!("t_"))],
+    );
+    pair.accept(&pair.compare()).unwrap().unwrap();
+    let (us, india) = (&pair.us, &pair.india);
+    let outcome = follow(&lab, (&lab.standby, &lab.primary), (india, us), &pair);
+    assert!(!is_awake(&lab.primary, &crawler("orders")), "{outcome:#?}");
+    // What was changed there stays, and is told.
+    let told = findings(&outcome, FindingKind::Unmanaged);
+    assert!(
+        told.iter().any(|one| one.contains("crawler orders")),
+        "{told:?}"
+    );
+    assert_eq!(
+        lab.primary.objects()[&crawler("orders")].text("TablePrefix"),
+        Some("t_")
+    );
+}
+
+#[test]
+fn what_was_never_replicated_and_runs_on_in_the_former_primary_is_told() {
+    let (lab, pair) = before();
+    let targets = |path: &str| json!({"S3Targets": [{"Path": path}]});
+    let jdbc = json!({"JdbcTargets": [{"ConnectionName": "db", "Path": "a/%"}]});
+    put_crawler(&lab, "jdbc", &[("Targets", jdbc.clone())]);
+    put_crawler(&lab, "unmapped", &[("Targets", targets("s3://elsewhere/"))]);
+    let event = json!([{"CrawlerName": "orders"}]);
+    put_trigger(&lab, "event", "EVENT", event);
+    // One of somebody in the standby is a note before any takeover.
+    let mut theirs = object(crawler("theirs"), json!({"Targets": jdbc, "Role": "crawl"}));
+    let schedule = json!({"ScheduleExpression": CRON, "State": "SCHEDULED"});
+    theirs.fields.insert("Schedule".to_owned(), schedule);
+    lab.standby.put(theirs);
+    let outcome = lab.resync();
+    let told = [FindingKind::Note, FindingKind::Unmanaged].map(|kind| findings(&outcome, kind));
+    let told = told.concat().join("\n");
+    assert!(told.contains("crawler theirs: it runs by itself"), "{told}");
+    pair.fail_over();
+    pair.accept(&pair.compare()).unwrap().unwrap();
+    let (us, india) = (&pair.us, &pair.india);
+    let outcome = follow(&lab, (&lab.standby, &lab.primary), (india, us), &pair);
+    let told = findings(&outcome, FindingKind::Unmanaged);
+    for name in ["crawler jdbc", "crawler unmapped", "trigger event"] {
+        let is_it = |one: &String| one.starts_with(name) && one.contains("runs by itself");
+        assert!(told.iter().any(is_it), "{name}: {told:#?}");
+    }
+    // So nothing is woken that writes beside them.
+    let context = QueryToolsContext {
+        primary: &lab.standby,
+        standby: &lab.primary,
+        ledger: &*us.ledger,
+        epoch: pair.record(india).epoch,
+        ..lab.context()
+    };
+    let (plan, _) = ready(preview_query(&context)).unwrap();
+    let names: Vec<&str> = plan.awake.iter().map(|key| key.id.as_str()).collect();
+    assert_eq!(names, ["jdbc", "unmapped", "event"]);
+}
+
+#[test]
+fn a_tool_that_the_new_primary_deleted_is_not_forgotten_while_it_runs() {
+    let (lab, pair) = before();
+    pair.fail_over();
+    lab.standby.remove(&crawler("items"));
+    lab.standby.remove(&trigger("follows"));
+    pair.accept(&pair.compare()).unwrap().unwrap();
+    let (us, india) = (&pair.us, &pair.india);
+    let after = || follow(&lab, (&lab.standby, &lab.primary), (india, us), &pair);
+    for call in ["StopCrawlerSchedule", "StopTrigger"] {
+        lab.primary.fail(call, CallErrorKind::Contended, usize::MAX);
+    }
+    for _ in 0..2 {
+        let outcome = after();
+        let failed = outcome.failed.iter().map(|(step, _)| step.primary());
+        let failed: BTreeSet<&ObjectKey> = failed.collect();
+        assert!(failed.contains(&crawler("items")), "{outcome:#?}");
+        assert!(failed.contains(&trigger("follows")), "{outcome:#?}");
+        assert!(is_awake(&lab.primary, &crawler("items")));
+    }
+    for call in ["StopCrawlerSchedule", "StopTrigger"] {
+        lab.primary.fail(call, CallErrorKind::Contended, 0);
+    }
+    let _ = after();
+    for key in [crawler("items"), trigger("follows")] {
+        assert!(!is_awake(&lab.primary, &key), "{key}");
+    }
+    let site = pair.harness.policy.sites.find(india.name).unwrap();
+    let (rows, _) = ready(read_query_ledger(&*us.ledger, site)).unwrap();
+    assert!(
+        !rows.contains_key(&crawler("items")),
+        "asleep, it is forgotten"
+    );
 }

@@ -166,6 +166,11 @@ pub(crate) async fn put_standby_to_sleep(common: &Common) -> Result<Option<Strin
     if let Some(step) = plan.steps.iter().find(is_sleep) {
         return Ok(Some(format!("{} is still awake", step.primary())));
     }
+    if let Some(key) = plan.awake.first() {
+        return Ok(Some(format!(
+            "{key} runs by itself there, or could not be read, and Twinlake does not put it to sleep; stop it"
+        )));
+    }
     let is_unread = |finding: &&QueryFinding| {
         matches!(finding.kind, FindingKind::Unreadable | FindingKind::Denied)
     };

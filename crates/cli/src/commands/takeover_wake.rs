@@ -125,6 +125,13 @@ pub(crate) fn woken_lines(known: &BTreeMap<QueryKind, WakeRecord>) -> Vec<String
                 "  and {more} more, which `twinlake status --domain query` lists"
             ));
         }
+        if let Some(waiting) = &record.waiting {
+            lines.push(format!(
+                "  {} of them {} not looked at: as many as are named here are tried again first",
+                waiting.count,
+                one_or_many(waiting.count, "was", "were")
+            ));
+        }
         if !record.is_final() {
             lines.push("  Run the same command again to try what failed once more.".to_owned());
         }

@@ -4,6 +4,7 @@
 mod external_schema;
 mod foreign_text;
 mod glue_tools;
+mod narrowing;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,9 @@ pub struct QueryRejection {
     pub object: ObjectKey,
     /// What breaks the rule, and how.
     pub detail: String,
+    /// Whether the step only takes away: then it is held as well as what else is planned for the object.
+    #[serde(skip)]
+    pub is_of_narrowing: bool,
 }
 
 impl fmt::Display for QueryRejection {
@@ -87,6 +91,7 @@ pub fn audit_query(
                 rule,
                 object: primary.clone(),
                 detail,
+                is_of_narrowing: false,
             });
         }
     }
@@ -96,6 +101,7 @@ pub fn audit_query(
                 rule,
                 object: step.primary().clone(),
                 detail,
+                is_of_narrowing: step.is_narrowing(),
             });
         }
     }
@@ -169,6 +175,7 @@ impl Auditor<'_> {
                 rule: AuditRule::OtherPolicyOrEpoch,
                 object: step.primary().clone(),
                 detail: "the plan was made for another policy or epoch".to_owned(),
+                is_of_narrowing: step.is_narrowing(),
             })
             .into_iter()
             .collect();
@@ -192,6 +199,7 @@ impl Auditor<'_> {
                     QueryStep::Create { .. }
                     | QueryStep::Update { .. }
                     | QueryStep::SetTags { .. }
+                    | QueryStep::Narrow { .. }
                     | QueryStep::Sleep { .. }
                     | QueryStep::Delete { .. },
                     _,
@@ -203,6 +211,15 @@ impl Auditor<'_> {
                     object: step.primary().clone(),
                     detail: "a workgroup is created before and deleted after what is in it"
                         .to_owned(),
+                    is_of_narrowing: step.is_narrowing(),
+                });
+            }
+            if self.is_widened_too_early(at, step) {
+                rejections.push(QueryRejection {
+                    rule: AuditRule::Order,
+                    object: step.primary().clone(),
+                    detail: "nothing is given before what takes away".to_owned(),
+                    is_of_narrowing: step.is_narrowing(),
                 });
             }
         }
@@ -239,8 +256,17 @@ impl Auditor<'_> {
                 self.check_epoch(primary, standby)?;
                 self.check_tags(primary, standby, (set, remove))
             }
+            QueryStep::Narrow {
+                primary,
+                current,
+                object,
+            } => self.check_narrowing(primary, (current, object)),
             QueryStep::Sleep { primary, standby } => self.check_sleep(primary, standby),
-            QueryStep::Delete { primary, standby } => {
+            QueryStep::Delete { primary, current } => {
+                let standby = &current.key;
+                if self.inputs.standby.present(standby) != Some(current) {
+                    return refuse(AuditRule::NotManaged, "it is not what was read");
+                }
                 self.check_paired(primary, standby)?;
                 self.check_epoch(primary, standby)?;
                 let is_service_made = match standby.kind {
@@ -449,6 +475,7 @@ impl Auditor<'_> {
                 rule: AuditRule::DeletionLimit,
                 object: (*key).clone(),
                 detail: detail.clone(),
+                is_of_narrowing: false,
             }));
         }
         rejections

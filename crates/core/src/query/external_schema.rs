@@ -1,5 +1,8 @@
 //! External schemas of Redshift: the statements that read them, what their rows mean, and which of them cannot be
 //! carried. The statements that write are in `statements`.
+//!
+//! A part that cannot be read is the field `Unread`: nothing is given to anybody then, and what is known is enough to take
+//! access away.
 
 mod statements;
 
@@ -109,28 +112,54 @@ pub fn read_external_schemas(
             continue;
         };
         let key = ObjectKey::within(QueryKind::ExternalSchema, warehouse, name);
-        let fields = read_schema(
-            (kind.as_deref(), database.as_deref()),
-            options.as_deref(),
-            region,
-        );
-        let object = fields.and_then(|mut fields| {
-            let owner = owner.as_deref();
-            let owner = owner.ok_or("its owner has no name in pg_user")?;
-            if owner != user {
+        let of_catalog = (kind.as_deref(), database.as_deref());
+        let mut fields = read_schema(of_catalog, options.as_deref(), region);
+        fields.insert("ReadingUser".to_owned(), user.as_str().into());
+        let owner = owner.as_deref();
+        match owner {
+            Some(owner) if owner == user => {}
+            Some(owner) => {
                 fields.insert("Owner".to_owned(), owner.into());
             }
-            add_grants(&mut fields, (name, owner), grants)?;
-            let id = id.as_deref().and_then(|id| id.parse().ok());
-            let id: i64 = id.ok_or("its id is not a number")?;
-            let mut object = QueryObject::normalized(key.clone(), fields);
-            // The id tells it from a later schema of this name, as the time of creation does elsewhere.
-            object.created = Some(Timestamp::from_secs(id));
-            Ok(object)
-        });
+            None => add_unread(&mut fields, "Owner", "its owner has no name in pg_user"),
+        }
+        let object = read_identity(&key, id.as_deref(), (fields, owner), grants);
         found.push((key, object));
     }
     Ok(found)
+}
+
+/// The schema with its grants, and with the id that tells it from a later schema of this name, as the time of creation
+/// does elsewhere.
+fn read_identity(
+    key: &ObjectKey,
+    id: Option<&str>,
+    (mut fields, owner): (Fields, Option<&str>),
+    grants: &[WarehouseRow],
+) -> Result<QueryObject, String> {
+    add_grants(&mut fields, (&key.id, owner), grants)?;
+    let id = id.and_then(|id| id.parse().ok());
+    let id: i64 = id.ok_or("its id is not a number")?;
+    let mut object = QueryObject::normalized(key.clone(), fields);
+    object.created = Some(Timestamp::from_secs(id));
+    Ok(object)
+}
+
+/// Records why a part of the schema is not known.
+fn add_unread(fields: &mut Fields, part: &str, reason: &str) {
+    let unread = fields.entry("Unread".to_owned());
+    if let Value::Object(unread) = unread.or_insert_with(|| json!({})) {
+        unread.insert(part.to_owned(), reason.into());
+    }
+}
+
+/// The parts of a schema that could not be read, each with the reason.
+pub(super) fn unread_parts(object: &QueryObject) -> Vec<String> {
+    let unread = object.field("Unread").and_then(Value::as_object);
+    let unread = unread.into_iter().flatten();
+    unread
+        .filter_map(|(_, reason)| reason.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn is_true(text: &str) -> bool {
@@ -141,18 +170,20 @@ fn read_schema(
     (kind, database): (Option<&str>, Option<&str>),
     options: Option<&str>,
     region: &str,
-) -> Result<Fields, String> {
+) -> Fields {
     let options = options.filter(|text| !text.is_empty()).unwrap_or("{}");
-    let options: Map<String, Value> =
-        serde_json::from_str(options).map_err(|_| "its options are no JSON object".to_owned())?;
+    let options: Option<Map<String, Value>> = serde_json::from_str(options).ok();
     let mut fields = Fields::from([
         ("Kind".to_owned(), kind_text(kind).into()),
         ("Database".to_owned(), database.unwrap_or_default().into()),
         // Without the option, a schema reads the catalog of its own Region.
         ("Region".to_owned(), region.into()),
     ]);
+    if options.is_none() {
+        add_unread(&mut fields, "Options", "its options are no JSON object");
+    }
     let mut others = Vec::new();
-    for (name, value) in options {
+    for (name, value) in options.into_iter().flatten() {
         let text = match &value {
             Value::String(text) if text.is_empty() => continue,
             Value::Null => continue,
@@ -173,7 +204,7 @@ fn read_schema(
         }
     }
     fields.insert("OtherOptions".to_owned(), Value::Array(others));
-    Ok(fields)
+    fields
 }
 
 fn kind_text(kind: Option<&str>) -> String {
@@ -191,13 +222,16 @@ const DATA_CATALOG: &str = "Data Catalog";
 
 fn add_grants(
     fields: &mut Fields,
-    (schema, owner): (&str, &str),
+    (schema, owner): (&str, Option<&str>),
     grants: &[WarehouseRow],
 ) -> Result<(), String> {
-    let (mut usage, mut others) = (Vec::new(), Vec::new());
+    let (mut usage, mut unknown, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for row in grants {
+        if matches!(row.first(), Some(Some(of)) if of != schema) {
+            continue;
+        }
         let [
-            Some(of),
+            Some(_),
             Some(privilege),
             grantee,
             Some(grantee_type),
@@ -209,17 +243,26 @@ fn add_grants(
         };
         let grantee = grantee.as_deref().unwrap_or_default();
         // An owner has all rights without a grant, and Redshift lists them once there is any other.
-        if of != schema || (grantee_type == "user" && grantee == owner) {
+        if grantee_type == "user" && Some(grantee) == owner {
             continue;
         }
         let is_of_schema = scope.as_deref().is_none_or(|scope| scope == "SCHEMA");
         if privilege == "USAGE" && is_of_schema {
-            let grantee = match grantee_type.as_str() {
-                "public" => "",
-                _ => grantee,
-            };
-            let option = option.as_deref().is_some_and(is_true);
-            usage.push((grantee_type.clone(), grantee.to_owned(), option));
+            let is_known = matches!(grantee_type.as_str(), "public" | "user" | "role" | "group");
+            let is_public = grantee_type == "public";
+            let grantee = if is_public { "" } else { grantee };
+            if !is_known {
+                let reason =
+                    format!("it grants USAGE to a grantee of the unknown kind {grantee_type}");
+                add_unread(fields, "Grants", &reason);
+            }
+            if is_public || (is_known && is_quotable(grantee)) {
+                let option = option.as_deref().is_some_and(is_true);
+                usage.push((grantee_type.clone(), grantee.to_owned(), option));
+            } else {
+                // Nothing that is not known is granted, or revoked from somebody of the same name.
+                unknown.push(json!({"Type": grantee_type, "Grantee": grantee}));
+            }
         } else {
             others.push(Value::String(format!("{privilege} to {grantee}")));
         }
@@ -230,6 +273,7 @@ fn add_grants(
         json!({"Type": grantee_type, "Grantee": grantee, "WithGrantOption": option})
     });
     fields.insert("Grants".to_owned(), usage.collect());
+    fields.insert("UnknownGrants".to_owned(), Value::Array(unknown));
     fields.insert("OtherGrants".to_owned(), Value::Array(others));
     Ok(())
 }
@@ -240,15 +284,33 @@ fn is_quotable(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_plain)
 }
 
-/// The texts of an object that statements name.
+/// The texts of an object that statements name, but for its name and its grantees.
 fn named_texts(object: &QueryObject) -> Vec<&str> {
     let fields = ["Database", "Region", "IamRole", "CatalogRole", "Owner"];
-    let mut texts = vec![object.key.id.as_str()];
-    texts.extend(fields.iter().filter_map(|name| object.text(name)));
-    let grants = object.field("Grants").and_then(Value::as_array);
-    let grantees = grants.into_iter().flatten();
-    texts.extend(grantees.filter_map(|grant| grant.get("Grantee")?.as_str()));
-    texts
+    let texts = fields.iter().filter_map(|name| object.text(name));
+    texts.collect()
+}
+
+/// Why no statement names the external schema of this key; `None` if some may.
+pub(super) fn unnameable(key: &ObjectKey) -> Option<String> {
+    if key.kind != QueryKind::ExternalSchema {
+        return None;
+    }
+    if !is_quotable(&key.id) {
+        return Some(not_quotable(&key.id));
+    }
+    // By a parameter of the database, a quoted name reaches the schema of the same name in small letters.
+    let has_capitals = key.id.chars().any(|c| c.is_ascii_uppercase());
+    has_capitals.then(|| {
+        "its name has capital letters, with which a statement may reach another schema: Twinlake writes none for it"
+            .to_owned()
+    })
+}
+
+fn not_quotable(text: &str) -> String {
+    format!(
+        "{text} has characters that Twinlake writes in no statement: quotation marks, backslashes, or others than ASCII"
+    )
 }
 
 /// Why an external schema is not replicated, whatever the policy says of its parts.
@@ -256,7 +318,7 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy, epoch: Epoch) -
     if object.key.kind != QueryKind::ExternalSchema {
         return Vec::new();
     }
-    let mut reasons = Vec::new();
+    let mut reasons: Vec<String> = unnameable(&object.key).into_iter().collect();
     let kind = object.text("Kind").unwrap_or_default();
     if kind != DATA_CATALOG {
         reasons.push(format!(
@@ -288,10 +350,7 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy, epoch: Epoch) -
     }
     for text in named_texts(object) {
         if !is_quotable(text) {
-            reasons.push(format!(
-                "{text} has characters that Twinlake writes in no statement: quotation marks, backslashes, or others \
-                 than ASCII"
-            ));
+            reasons.push(not_quotable(text));
         }
     }
     reasons
@@ -299,12 +358,66 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy, epoch: Epoch) -
 
 /// What a reader should know of an external schema that is replicated.
 pub(super) fn notes(object: &QueryObject) -> Vec<String> {
+    if object.key.kind != QueryKind::ExternalSchema {
+        return Vec::new();
+    }
     let others = object.field("OtherGrants").and_then(Value::as_array);
     let others = others.into_iter().flatten().filter_map(Value::as_str);
-    others
-        .filter(|_| object.key.kind == QueryKind::ExternalSchema)
-        .map(|grant| format!("the grant of {grant} is not replicated: only USAGE is"))
-        .collect()
+    let others =
+        others.map(|grant| format!("the grant of {grant} is not replicated: only USAGE is"));
+    let unknown = entries(object, "UnknownGrants").map(|grant| {
+        let grant = unknown_grant_text(grant);
+        format!(
+            "the grant of {grant} is not replicated: Twinlake writes no statement for this grantee"
+        )
+    });
+    others.chain(unknown).collect()
+}
+
+fn entries<'o>(object: &'o QueryObject, field: &str) -> impl Iterator<Item = &'o Value> {
+    let entries = object.field(field).and_then(Value::as_array);
+    entries.into_iter().flatten()
+}
+
+fn unknown_grant_text(grant: &Value) -> String {
+    let text = |field| grant.get(field).and_then(Value::as_str).unwrap_or_default();
+    format!("USAGE to {} {}", text("Type"), text("Grantee"))
+}
+
+/// An external schema of the standby without what the primary's does not give: grants of USAGE, and its owner, which the
+/// reading user replaces; `None` if it gives nothing more.
+pub(super) fn narrowed(primary: &QueryObject, standby: &QueryObject) -> Option<QueryObject> {
+    let mut narrowed = standby.clone();
+    let unknown: Vec<&Value> = entries(primary, "UnknownGrants")
+        .filter_map(|grant| grant.get("Grantee"))
+        .collect();
+    // A grantee that the primary lists in a way that is not known may be the same.
+    let is_given = |grant: &&Value| {
+        entries(primary, "Grants").any(|given| given == *grant)
+            || grant
+                .get("Grantee")
+                .is_some_and(|name| unknown.contains(&name))
+    };
+    let kept: Vec<Value> = entries(standby, "Grants")
+        .filter(is_given)
+        .cloned()
+        .collect();
+    match kept.is_empty() {
+        true => narrowed.fields.remove("Grants"),
+        false => narrowed.fields.insert("Grants".to_owned(), kept.into()),
+    };
+    let owner_is_known = primary.field("Unread.Owner").is_none();
+    if owner_is_known && primary.text("Owner") != standby.text("Owner") {
+        narrowed.fields.remove("Owner");
+    }
+    (narrowed != *standby).then_some(narrowed)
+}
+
+/// What an external schema of the standby gives, the primary's does not, and Twinlake cannot take away.
+pub(super) fn excess_unknown_grants(primary: &QueryObject, standby: &QueryObject) -> Vec<String> {
+    let excess = entries(standby, "UnknownGrants")
+        .filter(|grant| !entries(primary, "UnknownGrants").any(|given| given == *grant));
+    excess.map(unknown_grant_text).collect()
 }
 
 #[cfg(test)]

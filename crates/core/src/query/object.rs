@@ -175,6 +175,25 @@ impl QueryObject {
         self.comparable() == other.comparable() && tags.is_none_or(|(one, other)| one == other)
     }
 
+    /// Whether the service tells it from a later one of the same name, by its id or the time of its creation. Any other
+    /// is the one that a row pairs only as long as its content is.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        self.key.kind.rules().id_by_service || self.created.is_some()
+    }
+
+    /// Whether it is still the object that was read before as `earlier`, and none of the same name that was made since.
+    #[must_use]
+    pub fn is_still(&self, earlier: &Self) -> bool {
+        let is_same = match (earlier.created, self.created) {
+            (Some(then), Some(now)) => then == now,
+            (None, _) | (_, None) => {
+                self.key.kind.rules().id_by_service || self.comparable() == earlier.comparable()
+            }
+        };
+        self.key == earlier.key && is_same
+    }
+
     /// Whether it is a workgroup that has to be disabled after its creation.
     #[must_use]
     pub fn is_disabled_workgroup(&self) -> bool {

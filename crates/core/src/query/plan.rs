@@ -3,6 +3,7 @@
 mod deletions;
 mod external_schemas;
 mod glue_tools;
+mod narrowing;
 mod pairing;
 
 use super::mapping::{MappedObject, map_to_standby};
@@ -35,12 +36,24 @@ pub struct QueryInputs<'a> {
     pub query: &'a QueryPolicy,
     /// Which site is primary.
     pub epoch: Epoch,
-    /// Objects that are left as they are in this run, with the reason: steps that were rejected or failed.
-    pub held: &'a BTreeMap<ObjectKey, String>,
+    /// Objects that are left as they are in this run: steps that were rejected or failed.
+    pub held: &'a HeldObjects,
     /// The time, and the number of this run: an intent of another run that is still recent means that it may
     /// be creating the object at this moment.
     pub run: (Timestamp, u64),
 }
+
+/// Why an object is left as it is in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldObject {
+    /// The reason.
+    pub reason: String,
+    /// Whether what narrows it is held, too: only if that itself was rejected, was not confirmed, or failed.
+    pub holds_narrowing: bool,
+}
+
+/// Objects that are left as they are in a run, by their object of the primary.
+pub type HeldObjects = BTreeMap<ObjectKey, HeldObject>;
 
 /// One write in the standby.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,6 +86,16 @@ pub enum QueryStep {
         /// Keys of tags to remove.
         remove: BTreeSet<String>,
     },
+    /// Takes access away that an object of the standby gives and the primary's does not: of an external schema grants
+    /// and its owner; a workgroup is disabled.
+    Narrow {
+        /// The object of the primary.
+        primary: ObjectKey,
+        /// The object of the standby as read.
+        current: Box<QueryObject>,
+        /// The same, without what is taken away.
+        object: Box<QueryObject>,
+    },
     /// Puts an object of the standby to sleep that runs by itself there.
     Sleep {
         /// The object of the primary.
@@ -84,8 +107,8 @@ pub enum QueryStep {
     Delete {
         /// The object that the primary had.
         primary: ObjectKey,
-        /// The object of the standby.
-        standby: ObjectKey,
+        /// The object of the standby as read: one of the same name that was made since is not deleted.
+        current: Box<QueryObject>,
     },
 }
 
@@ -97,6 +120,7 @@ impl QueryStep {
             Self::Create { primary, .. }
             | Self::Update { primary, .. }
             | Self::SetTags { primary, .. }
+            | Self::Narrow { primary, .. }
             | Self::Sleep { primary, .. }
             | Self::Delete { primary, .. } => primary,
         }
@@ -110,7 +134,20 @@ impl QueryStep {
             Self::Create { .. }
             | Self::Update { .. }
             | Self::SetTags { .. }
+            | Self::Narrow { .. }
             | Self::Sleep { .. } => false,
+        }
+    }
+
+    /// Whether it only takes away: such steps come first, and nothing else of an object holds them back.
+    #[must_use]
+    pub const fn is_narrowing(&self) -> bool {
+        match self {
+            Self::Narrow { .. } | Self::Sleep { .. } => true,
+            Self::Create { .. }
+            | Self::Update { .. }
+            | Self::SetTags { .. }
+            | Self::Delete { .. } => false,
         }
     }
 
@@ -129,6 +166,7 @@ impl QueryStep {
             Self::Create { .. }
             | Self::Update { .. }
             | Self::SetTags { .. }
+            | Self::Narrow { .. }
             | Self::Delete { .. } => None,
         }
     }
@@ -169,6 +207,9 @@ pub struct QueryPlan {
     /// Objects of the primary to read by name before their absence counts; without them the plan is final.
     #[serde(skip)]
     pub needs: BTreeSet<ObjectKey>,
+    /// Crawlers and triggers of the standby that run by themselves, or may, and that no step puts to sleep.
+    #[serde(skip)]
+    pub awake: BTreeSet<ObjectKey>,
     /// External schemas of the standby to query: each is what it should be, and no query has shown that it works.
     #[serde(skip)]
     pub canaries: BTreeSet<ObjectKey>,
@@ -196,11 +237,13 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
             .filter_map(|row| row.key_in(inputs.epoch.standby()).cloned())
             .collect(),
         missing_parents: BTreeSet::new(),
+        narrowed: BTreeMap::new(),
     };
     planner.report_listings();
     planner.report_unreplicated();
     planner.report_mounted_catalogs();
     planner.put_to_sleep();
+    planner.narrow();
     for (key, observation) in &inputs.primary.objects {
         if !key.is_covered(inputs.query) {
             continue;
@@ -213,6 +256,7 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
     }
     planner.deletions();
     planner.canaries();
+    planner.report_awake();
     for (kind, count) in &inputs.primary.counted {
         let detail = format!("{count} x {kind}");
         planner.find(FindingKind::Unsupported, (None, "Athena"), detail);
@@ -221,13 +265,13 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
     planner.plan
 }
 
-/// What is put to sleep first, then creations and updates with parents first, then deletions with children first.
+/// What is put to sleep and narrowed first, then creations and updates with parents first, then deletions with children first.
 fn order(step: &QueryStep) -> (usize, usize, ObjectKey) {
     let key = step.primary().clone();
     let rank = QueryKind::EVERY.iter().position(|kind| *kind == key.kind);
     let rank = rank.unwrap_or_default();
     match step {
-        QueryStep::Sleep { .. } => (0, rank, key),
+        QueryStep::Sleep { .. } | QueryStep::Narrow { .. } => (0, rank, key),
         QueryStep::Create { .. } | QueryStep::Update { .. } | QueryStep::SetTags { .. } => {
             (1, rank, key)
         }
@@ -243,6 +287,9 @@ fn failed_read(error: &CallError) -> FindingKind {
     }
 }
 
+/// What a finding says of a tool that is awake.
+const RUNS_BY_ITSELF: &str = "it runs by itself in the standby";
+
 struct Planner<'a> {
     inputs: &'a QueryInputs<'a>,
     plan: QueryPlan,
@@ -250,6 +297,8 @@ struct Planner<'a> {
     taken: BTreeSet<ObjectKey>,
     /// Workgroups that the standby will not have: nothing is created in them.
     missing_parents: BTreeSet<ObjectKey>,
+    /// Objects of the standby as they are once what narrows them has taken effect, by their object of the primary.
+    narrowed: BTreeMap<ObjectKey, QueryObject>,
 }
 
 impl Planner<'_> {
@@ -301,9 +350,12 @@ impl Planner<'_> {
     fn object(&mut self, object: &QueryObject) {
         let (key, described) = (&object.key, object.describe());
         let about = (Some(key), described.as_str());
-        if let Some(reason) = self.inputs.held.get(key) {
+        if let Some(held) = self.inputs.held.get(key) {
             self.missing_parent(key);
-            self.find(FindingKind::OnHold, about, reason.clone());
+            self.find(FindingKind::OnHold, about, held.reason.clone());
+            return;
+        }
+        if self.has_unread_parts(object, about, "the primary") {
             return;
         }
         let mapped = map_to_standby(
@@ -357,13 +409,8 @@ impl Planner<'_> {
                 }
                 let detail = "the standby has another object of this name, which Twinlake does not manage, or one \
                               with other tags: delete it, or make it equal, and it is replicated";
-                let is_awake = self
-                    .inputs
-                    .standby
-                    .present(key)
-                    .is_some_and(QueryObject::is_awake);
-                let detail = match is_awake {
-                    true => format!("{detail}; it runs by itself in the standby"),
+                let detail = match self.is_awake_in_standby(key) {
+                    true => format!("{detail}; {RUNS_BY_ITSELF}"),
                     false => detail.to_owned(),
                 };
                 self.find(FindingKind::Unmanaged, about, detail);
@@ -415,6 +462,11 @@ impl Planner<'_> {
         let (desired, key) = (&mapped.object, &primary.key);
         let described = primary.describe();
         let about = (Some(key), described.as_str());
+        if self.has_unread_parts(standby, about, "the standby") {
+            return;
+        }
+        let narrowed = self.narrowed.get(key).cloned();
+        let standby = narrowed.as_ref().unwrap_or(standby);
         let rules = key.kind.rules();
         for path in rules.reported_fields() {
             let (theirs, ours) = (primary.field(path), standby.field(path));

@@ -36,6 +36,10 @@ pub struct QueryRow {
     /// What made the primary's object run by itself, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<PrimarySchedule>,
+    /// Of a row that was handed over at a switch and pairs nothing yet: when the object of the standby was created
+    /// that was paired before. It tells what is to be put to sleep there, whatever was changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_before_switch: Option<Timestamp>,
     /// What is about to be created, recorded before the call.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub intents: BTreeSet<Intent>,
@@ -59,6 +63,7 @@ impl QueryRow {
             pairing: None,
             paired_in: epoch,
             schedule: None,
+            created_before_switch: None,
             intents: BTreeSet::new(),
             state: SubjectState::OutOfSync,
             since: now,
@@ -76,12 +81,25 @@ impl QueryRow {
         let digest = pairing.digest.get(epoch.standby()).clone()?;
         let mut row = Self::new(epoch, &key, &self.description, now);
         row.schedule.clone_from(&self.schedule);
+        row.created_before_switch = pairing.created_in(epoch.standby());
         row.reason =
             Some("it has not been compared since the Region became the standby".to_owned());
         // As old as can be: nobody is creating it now.
         let at = Timestamp::default();
         row.intents.insert(Intent { at, run: 0, digest });
         Some((key, row))
+    }
+
+    /// Takes over what the ledger of the other Region knows of the same pair from a later epoch: its objects, what they
+    /// were like when they were last compared, and what ran by itself.
+    pub fn take_over(&mut self, other: &Self) {
+        if !self.paired_in.is_before(other.paired_in) {
+            return;
+        }
+        self.keys = other.keys.clone();
+        self.pairing.clone_from(&other.pairing);
+        self.paired_in = other.paired_in;
+        self.schedule.clone_from(&other.schedule);
     }
 
     /// The id under which the ledger stores the row of an object.
@@ -112,6 +130,7 @@ impl QueryRow {
             link: false,
         });
         self.paired_in = epoch;
+        self.created_before_switch = None;
         self.record_schedule(epoch, primary);
     }
 
@@ -127,11 +146,19 @@ impl QueryRow {
         }
     }
 
-    /// What ran by itself before the last switch, and has not run since.
+    /// What ran by itself in one of the two epochs before this one, and has not run since. What has slept for longer
+    /// was left asleep in each Region while that was the primary.
     #[must_use]
     pub fn asleep_since_switch(&self, epoch: Epoch) -> Option<&PrimarySchedule> {
         let schedule = self.schedule.as_ref();
-        schedule.filter(|schedule| schedule.epoch != epoch)
+        schedule.filter(|schedule| matches!(epoch.switches_since(schedule.epoch), 1 | 2))
+    }
+
+    /// Whether it was seen to run by itself in the epoch before this one: in the former primary.
+    #[must_use]
+    pub fn ran_in_former_primary(&self, epoch: Epoch) -> bool {
+        let schedule = self.schedule.as_ref();
+        schedule.is_some_and(|schedule| epoch.switches_since(schedule.epoch) == 1)
     }
 
     /// Whether the standby's object is not as it was when an earlier epoch last paired it.
@@ -143,8 +170,8 @@ impl QueryRow {
     }
 
     /// Whether an object of the standby is the one that the row pairs. A name that somebody else deleted and
-    /// made again, at another time, is not. Of kinds without a time, an object is the paired one if it has the
-    /// content that was paired, or one that Twinlake was about to give it.
+    /// made again, at another time, is not. Where a time is not known, an object is the paired one if it has the
+    /// content that was paired, or one that Twinlake was about to give it; ids that the service gives are enough.
     #[must_use]
     pub fn pairs(&self, standby: SiteId, object: &QueryObject) -> bool {
         let Some(pairing) = &self.pairing else {
@@ -153,12 +180,30 @@ impl QueryRow {
         let is_same = match (pairing.created_in(standby), object.created) {
             (Some(paired), Some(found)) => paired == found,
             (None, _) | (_, None) => {
-                object.key.kind.has_identity()
+                object.key.kind.rules().id_by_service
                     || pairing.has_digest(standby, &object.digest_with_tags())
                     || self.intends(object)
             }
         };
         self.key_in(standby) == Some(&object.key) && is_same
+    }
+
+    /// Whether Twinlake takes from an object of the standby what it should not have: what lets it run by itself, and
+    /// access to it. That is so of what the row pairs, of what Twinlake was about to make, and of what was paired before
+    /// a switch.
+    #[must_use]
+    pub fn may_narrow(&self, standby: SiteId, object: &QueryObject) -> bool {
+        let created = self.created_before_switch;
+        let was_paired = created.is_some() && created == object.created;
+        self.pairs(standby, object) || self.intends(object) || was_paired
+    }
+
+    /// The object of the standby that the row is about, whether or not it pairs it.
+    #[must_use]
+    pub fn standby_key<'k>(&'k self, epoch: Epoch, key: &'k ObjectKey) -> &'k ObjectKey {
+        // A row from before a switch pairs nothing, and names what was paired by its content.
+        let paired = self.pairing.as_ref().and(self.key_in(epoch.standby()));
+        paired.unwrap_or(key)
     }
 
     /// Records that a run is about to create an object with this digest, or to give it to the paired one. Intents of runs that have ended are

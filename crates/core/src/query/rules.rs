@@ -47,6 +47,20 @@ impl QueryKind {
         KindRules::of(self)
     }
 
+    /// Whether objects of the kind may run by themselves, and sleep in the standby.
+    #[must_use]
+    pub const fn is_put_to_sleep(self) -> bool {
+        match self {
+            Self::Crawler | Self::Trigger => true,
+            Self::WorkGroup
+            | Self::DataCatalog
+            | Self::NamedQuery
+            | Self::PreparedStatement
+            | Self::Classifier
+            | Self::ExternalSchema => false,
+        }
+    }
+
     /// The kind in words, as counted in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -75,6 +89,17 @@ impl QueryKind {
             | Self::Classifier
             | Self::Crawler
             | Self::Trigger => "workgroup",
+        }
+    }
+}
+
+impl ControlObject {
+    /// Whether an absence is proven only by another object of the listing.
+    #[must_use]
+    pub const fn is_sibling(self) -> bool {
+        match self {
+            Self::Sibling | Self::PairedSibling => true,
+            Self::Named(_) | Self::Parent => false,
         }
     }
 }
@@ -127,8 +152,9 @@ pub enum ControlObject {
     Named(&'static str),
     /// The workgroup that the object is in, read by its name.
     Parent,
-    /// None: the listing itself says whether it shows everything, and fails if not.
-    Listing,
+    /// Another object of the listing that a row pairs, by the same identity: a database that is new, or another one
+    /// under this name, has none.
+    PairedSibling,
     /// Any other object of the kind: the service makes none, and no right hides single ones from a listing.
     Sibling,
 }
@@ -280,31 +306,17 @@ const EXTERNAL_SCHEMA: KindRules = KindRules {
         ("Region", CatalogRegion),
         ("IamRole", Roles),
         ("CatalogRole", FixedRoles),
-        // Only USAGE is granted.
+        // Only USAGE is granted, to known kinds of grantees.
         ("OtherGrants", Reported),
+        ("UnknownGrants", Reported),
+        // Whoever reads it; it owns what nobody else does.
+        ("ReadingUser", Reported),
     ],
-    control: ControlObject::Listing,
+    control: ControlObject::PairedSibling,
     id_by_service: false,
     has_tags: false,
-    // An owner that is not the reading user is named; nobody gives a schema back to that user.
-    never_unset: &["Owner"],
+    never_unset: &[],
 };
-
-impl QueryKind {
-    /// Whether the service tells an object from a later one of the same name, by its id or the time of its creation.
-    /// Any other is the one that a row pairs only as long as its content is.
-    #[must_use]
-    pub const fn has_identity(self) -> bool {
-        match self {
-            Self::WorkGroup
-            | Self::NamedQuery
-            | Self::Classifier
-            | Self::Crawler
-            | Self::ExternalSchema => true,
-            Self::DataCatalog | Self::PreparedStatement | Self::Trigger => false,
-        }
-    }
-}
 
 impl KindRules {
     pub(super) const fn of(kind: QueryKind) -> &'static Self {

@@ -2,10 +2,13 @@
 
 use super::glue_tools::UnreplicatedKind;
 use super::object::{ObjectKey, QueryObject};
+use super::row::{QueryRow, QueryRows};
 use super::rules::ControlObject;
 use super::rules::QueryKind;
 use crate::call_error::{CallError, CallErrorKind};
+use crate::ledger::SubjectState;
 use crate::snapshot::{AbsenceProof, Observation};
+use crate::topology::SiteId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was read of one Region.
@@ -55,9 +58,13 @@ impl QuerySnapshot {
         }
     }
 
-    /// Whether the control object of the listing that would name this key was read.
+    /// Whether the control object of the listing that would name this key was read, in a Region of which the rows pair
+    /// objects.
     #[must_use]
-    pub fn control_seen(&self, key: &ObjectKey) -> bool {
+    pub fn control_seen(&self, key: &ObjectKey, (rows, site): (&QueryRows, SiteId)) -> bool {
+        let mut siblings = self.all_present().filter(|other| {
+            other.key.kind == key.kind && other.key.parent == key.parent && other.key != *key
+        });
         match (key.kind.rules().control, key.parent_key()) {
             (ControlObject::Named(name), _) => {
                 self.present(&ObjectKey::new(key.kind, name)).is_some()
@@ -70,25 +77,36 @@ impl QuerySnapshot {
                 self.present(&parent).is_some() || parent_is_gone
             }
             (ControlObject::Parent, None) => false,
-            (ControlObject::Listing, _) => {
-                let listing = (key.kind, key.parent.clone());
-                matches!(self.listings.get(&listing), Some(Ok(())))
-            }
-            (ControlObject::Sibling, _) => {
-                let mut others = self.all_present();
-                others.any(|other| other.key.kind == key.kind && other.key != *key)
+            (ControlObject::Sibling, _) => siblings.next().is_some(),
+            (ControlObject::PairedSibling, _) => {
+                let missing = rows.get(key);
+                let missing = missing.filter(|row| row.state != SubjectState::InSync);
+                // One that was found after the other was missed may be of another database.
+                let was_seen_with_it = |row: &QueryRow| {
+                    row.state == SubjectState::InSync
+                        && missing.is_none_or(|missing| row.since < missing.since)
+                };
+                siblings.any(|other| {
+                    let row = rows.get(&other.key);
+                    row.is_some_and(|row| row.pairs(site, other) && was_seen_with_it(row))
+                })
             }
         }
     }
 
     /// Records the result of a read by name of an object that the listing did not name.
-    pub fn record_read(&mut self, key: &ObjectKey, result: Result<QueryObject, CallError>) {
+    pub fn record_read(
+        &mut self,
+        key: &ObjectKey,
+        result: Result<QueryObject, CallError>,
+        known: (&QueryRows, SiteId),
+    ) {
         let observation = match result {
             Ok(object) => Observation::Present(object),
             Err(error) if error.kind.is_transient() => Observation::Unknown(error),
             Err(error) => {
                 let is_documented = error.kind == CallErrorKind::NotFound;
-                let control_seen = self.control_seen(key);
+                let control_seen = self.control_seen(key, known);
                 Observation::Absent(AbsenceProof {
                     not_returned: true,
                     read_error: (!is_documented).then_some(error),
@@ -101,5 +119,46 @@ impl QuerySnapshot {
             }
         };
         self.objects.insert(key.clone(), observation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::object::Fields;
+    use crate::timestamp::Timestamp;
+    use crate::topology::Epoch;
+
+    #[test]
+    fn only_a_paired_schema_of_the_same_database_shows_that_another_is_gone() {
+        let epoch = Epoch::INITIAL;
+        let key =
+            |parent: &str, name: &str| ObjectKey::within(QueryKind::ExternalSchema, parent, name);
+        let schema = |parent: &str, name: &str, id: i64| QueryObject {
+            created: Some(Timestamp::from_secs(id)),
+            ..QueryObject::normalized(key(parent, name), Fields::new())
+        };
+        let seen = |parent: &str, id: i64, state, since: i64| {
+            let (known, now) = (schema(parent, "s", 7), schema(parent, "s", id));
+            let at = Timestamp::from_secs;
+            let mut row = QueryRow::new(epoch, &known.key, "", at(since));
+            row.pair(epoch, &known, &known);
+            row.set_state(state, None, at(since));
+            let mut missing = QueryRow::new(epoch, &key("w", "gone"), "", at(100));
+            missing.reason = Some("it is missing".to_owned());
+            let rows = QueryRows::from([(known.key, row), (key("w", "gone"), missing)]);
+            let mut snapshot = QuerySnapshot::default();
+            let object = Observation::Present(now.clone());
+            snapshot.objects.insert(now.key, object);
+            snapshot.control_seen(&key("w", "gone"), (&rows, epoch.primary()))
+        };
+        assert!(seen("w", 7, SubjectState::InSync, 99));
+        assert!(!seen("other", 7, SubjectState::InSync, 99));
+        assert!(!seen("w", 8, SubjectState::InSync, 99), "made again");
+        assert!(!seen("w", 7, SubjectState::OutOfSync, 99));
+        assert!(
+            !seen("w", 7, SubjectState::InSync, 100),
+            "after it was missed"
+        );
     }
 }

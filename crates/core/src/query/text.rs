@@ -15,10 +15,17 @@ const MAX_VALUE_CHARS: usize = 120;
 pub fn query_step_text(step: &QueryStep) -> String {
     match step {
         QueryStep::Create { object, .. } => format!("+ create {}", escape(&object.describe())),
-        QueryStep::Update {
+        QueryStep::Narrow {
+            current, object, ..
+        }
+        | QueryStep::Update {
             current, object, ..
         } => {
-            let mut text = format!("~ update {}", escape(&object.describe()));
+            let verb = match step.is_narrowing() {
+                true => "narrow",
+                false => "update",
+            };
+            let mut text = format!("~ {verb} {}", escape(&object.describe()));
             for change in differences(&current.comparable(), &object.comparable()) {
                 text.push_str(&format!(
                     "\n    {}: {} -> {}",
@@ -50,7 +57,9 @@ pub fn query_step_text(step: &QueryStep) -> String {
         QueryStep::Sleep { standby, .. } => {
             format!("~ put to sleep {}", escape(&standby.to_string()))
         }
-        QueryStep::Delete { standby, .. } => format!("- delete {}", escape(&standby.to_string())),
+        QueryStep::Delete { current, .. } => {
+            format!("- delete {}", escape(&current.key.to_string()))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! takeover, one kind after the other, each proved by reading it again.
 //!
 //! A person asks for it by `wake` in `[takeover]` of the operation document. Nothing else waits for it. What a row of
-//! the ledger pairs is woken, if its counterpart ran by itself in the former primary. A trigger that starts a job with
+//! the ledger pairs is woken, if its counterpart was seen to run by itself while the other Region was the primary last. A trigger that starts a job with
 //! bookmarks stays asleep: bookmarks cannot be carried, and the first run would read
 //! everything again.
 
@@ -16,7 +16,7 @@ use twinlake_core::failover::{
     EpochRecord, FailoverJournal, FailoverStage, WAKEABLE_KINDS, WakeRecord, WakeResult,
 };
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, QueryRow, QueryRows};
-use twinlake_core::topology::SiteId;
+use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{CallError, CallErrorKind};
 
 /// What is woken only under the lease of the Region's role.
@@ -121,7 +121,7 @@ pub async fn wake<W: WakeTools, L: Ledger, C: Clock>(
         let before = completed(&record, site).and_then(|journal| journal.woken.get(&kind));
         let asleep = asleep(&rows, (kind, site), &record, before);
         progress.kind_started(kind, asleep.len());
-        let mut woken = wake_kind(tools, kind, site, &asleep).await;
+        let mut woken = wake_kind(tools, (kind, record.epoch), &asleep).await;
         woken.ended_at = clock.now();
         let woken = match before {
             Some(before) => before.with_retried(woken),
@@ -153,8 +153,7 @@ fn asleep<'r>(
 
 async fn wake_kind<W: WakeTools>(
     tools: &W,
-    kind: QueryKind,
-    site: SiteId,
+    (kind, epoch): (QueryKind, Epoch),
     asleep: &BTreeMap<ObjectKey, &QueryRow>,
 ) -> WakeRecord {
     let mut woken = WakeRecord::default();
@@ -162,24 +161,21 @@ async fn wake_kind<W: WakeTools>(
         return woken;
     }
     let listed = tools.list(kind).await;
-    let found: BTreeMap<ObjectKey, QueryObject> = match listed {
-        Ok(objects) => {
-            let objects = objects
-                .into_iter()
-                .map(|object| (object.key.clone(), object));
-            objects.collect()
+    let found = listed.map(|objects| {
+        let objects = objects.into_iter();
+        let by_key = objects.map(|object| (object.key.clone(), object));
+        by_key.collect::<BTreeMap<ObjectKey, QueryObject>>()
+    });
+    for (at, (key, row)) in asleep.iter().enumerate() {
+        if woken.is_full() {
+            woken.leave_waiting(key, asleep.len() - at);
+            break;
         }
-        Err(error) => {
-            for key in asleep.keys() {
-                woken.add(key, WakeResult::Unknown(error.to_string()));
-            }
-            return woken;
-        }
-    };
-    for (key, row) in asleep {
-        let result = match found.get(key) {
-            Some(object) => wake_one(tools, object, row, site).await,
-            None => WakeResult::Skipped("it is not there any more".to_owned()),
+        let object = found.as_ref().map(|found| found.get(key));
+        let result = match object {
+            Ok(Some(object)) => wake_one(tools, object, row, epoch).await,
+            Ok(None) => WakeResult::Skipped("it is not there any more".to_owned()),
+            Err(error) => WakeResult::Unknown(error.to_string()),
         };
         woken.add(key, result);
     }
@@ -190,14 +186,18 @@ async fn wake_one<W: WakeTools>(
     tools: &W,
     object: &QueryObject,
     row: &QueryRow,
-    site: SiteId,
+    epoch: Epoch,
 ) -> WakeResult {
-    if !row.pairs(site, object) {
+    if !row.pairs(epoch.primary(), object) {
         let reason = "somebody has changed or replaced it since it was replicated";
         return WakeResult::Skipped(reason.to_owned());
     }
     if object.is_awake() {
         return WakeResult::Awake;
+    }
+    if !row.ran_in_former_primary(epoch) {
+        let reason = "it was not seen to run by itself in the former primary, but before that one was the primary";
+        return WakeResult::Skipped(reason.to_owned());
     }
     if let Some(result) = kept_by_bookmarks(tools, object).await {
         return result;

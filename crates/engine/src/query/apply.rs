@@ -5,8 +5,8 @@ use super::external_schemas::WarehouseRegion;
 use super::ledger::QueryLedger;
 use crate::ports::{Clock, DocumentStore, WriteQueryRegion};
 use std::collections::BTreeSet;
-use twinlake_core::CallError;
-use twinlake_core::query::{ApprovedQueryPlan, ObjectKey, QueryObject, QueryStep};
+use twinlake_core::query::{ApprovedQueryPlan, ObjectKey, QueryKind, QueryObject, QueryStep};
+use twinlake_core::{CallError, CallErrorKind, Timestamp};
 
 /// What became of the steps.
 #[derive(Debug, Default)]
@@ -18,8 +18,8 @@ pub(super) struct ApplyResults {
 }
 
 /// Applies the steps in order. What belongs into a workgroup that could not be created is left out, and a
-/// workgroup of which a member could not be deleted stays; so does what could not be put to sleep: all are planned
-/// again.
+/// workgroup of which a member could not be deleted stays; so does what could not be put to sleep, or not be narrowed:
+/// nobody gets anything by it. All are planned again.
 pub(super) async fn apply<P, S, L, C>(
     context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &mut QueryLedger<'_, L>,
@@ -46,8 +46,10 @@ where
             QueryStep::Create { .. } => parent
                 .as_ref()
                 .is_some_and(|parent| blocked.contains(parent)),
-            QueryStep::Update { .. } | QueryStep::Delete { .. } => blocked.contains(key),
-            QueryStep::SetTags { .. } | QueryStep::Sleep { .. } => false,
+            QueryStep::Update { .. } | QueryStep::Delete { .. } | QueryStep::SetTags { .. } => {
+                blocked.contains(key)
+            }
+            QueryStep::Narrow { .. } | QueryStep::Sleep { .. } => false,
         };
         if is_blocked {
             continue;
@@ -56,9 +58,9 @@ where
             Ok(()) => results.applied.push(step.clone()),
             Err(error) => {
                 match step {
-                    QueryStep::Create { .. } | QueryStep::Sleep { .. } => {
-                        blocked.insert(key.clone())
-                    }
+                    QueryStep::Create { .. }
+                    | QueryStep::Narrow { .. }
+                    | QueryStep::Sleep { .. } => blocked.insert(key.clone()),
                     QueryStep::Delete { .. } => parent.is_some_and(|parent| blocked.insert(parent)),
                     QueryStep::Update { .. } | QueryStep::SetTags { .. } => false,
                 };
@@ -96,8 +98,9 @@ where
                     twinlake_core::catalog::digest(&(primary, site, object.digest(), context.run));
                 match standby.create(&object.as_created(), &token).await {
                     Ok(created) => {
+                        let time = creation_time(standby, &created).await;
                         ledger
-                            .record_created(context, primary, (object, &created))
+                            .record_created(context, primary, (object, &created, time))
                             .await?;
                         disable(standby, object).await
                     }
@@ -105,7 +108,10 @@ where
                 }
             }
         },
-        QueryStep::Update {
+        QueryStep::Narrow {
+            current, object, ..
+        }
+        | QueryStep::Update {
             current, object, ..
         } => match warehouse {
             Some(warehouse) => warehouse.update((current, object), context.run).await,
@@ -118,17 +124,16 @@ where
             ..
         } => standby.change_tags(key, set, remove).await,
         QueryStep::Sleep { standby: key, .. } => standby.sleep(key).await,
-        QueryStep::Delete {
-            primary,
-            standby: key,
-        } => match delete(standby, (warehouse, context.run), key).await {
-            Ok(()) => {
-                let run = (context.run, context.clock.now());
-                ledger.forget(primary, run).await?;
-                Ok(())
+        QueryStep::Delete { primary, current } => {
+            match delete(standby, (warehouse, context.run), current).await {
+                Ok(()) => {
+                    let run = (context.run, context.clock.now());
+                    ledger.forget(primary, run).await?;
+                    Ok(())
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        },
+        }
     };
     Ok(result)
 }
@@ -149,19 +154,45 @@ where
         Err(error) => return Ok(Err(error)),
     };
     ledger
-        .record_created(context, primary, (object, &created.key))
+        .record_created(context, primary, (object, &created.key, created.created))
         .await?;
     Ok(warehouse.update((&created, object), context.run).await)
 }
 
+/// When an object that was just created says that it was; `None` for kinds that do not say, or if it could not be read.
+async fn creation_time<S: WriteQueryRegion>(standby: &S, key: &ObjectKey) -> Option<Timestamp> {
+    match key.kind {
+        QueryKind::WorkGroup | QueryKind::Crawler | QueryKind::Classifier => {
+            standby.read(key).await.ok()?.created
+        }
+        QueryKind::DataCatalog
+        | QueryKind::NamedQuery
+        | QueryKind::PreparedStatement
+        | QueryKind::Trigger
+        | QueryKind::ExternalSchema => None,
+    }
+}
+
+/// Deletes an object that is still the one that was read when the deletion was planned.
 async fn delete<S: WriteQueryRegion>(
     standby: &S,
     (warehouse, run): (Option<WarehouseRegion<'_, S>>, u64),
-    key: &ObjectKey,
+    current: &QueryObject,
 ) -> Result<(), CallError> {
-    match warehouse {
-        Some(warehouse) => warehouse.delete(key, run).await,
-        None => standby.delete(key).await,
+    if let Some(warehouse) = warehouse {
+        return warehouse.delete(current, run).await;
+    }
+    let key = &current.key;
+    match standby.read(key).await {
+        Ok(found) if !found.is_still(current) => Err(CallError::new(
+            CallErrorKind::Contended,
+            "Delete",
+            standby.region(),
+            format!("somebody has changed or replaced the {key} since it was read"),
+        )),
+        Ok(_) => standby.delete(key).await,
+        Err(error) if error.kind == CallErrorKind::NotFound => standby.delete(key).await,
+        Err(error) => Err(error),
     }
 }
 

@@ -180,8 +180,8 @@ impl<R: WriteQueryRegion> WarehouseRegion<'_, R> {
             .ok_or_else(|| self.without_effect(&text, sent))
     }
 
-    /// Gives an external schema the role, the owner and the grants that it should have. What fails keeps nothing
-    /// else from being tried, and the error names everything that is left.
+    /// Gives an external schema the role, the owner and the grants that it should have. As long as it gives what it
+    /// should not, nothing is sent that gives more.
     pub(super) async fn update(
         &self,
         (current, desired): (&QueryObject, &QueryObject),
@@ -228,11 +228,16 @@ impl<R: WriteQueryRegion> WarehouseRegion<'_, R> {
         }
     }
 
-    /// Drops an external schema. The database that it shows stays.
-    pub(super) async fn delete(&self, key: &ObjectKey, run: u64) -> Result<(), CallError> {
+    /// Drops an external schema that is still the one that was read before. The database that it shows stays.
+    pub(super) async fn delete(&self, earlier: &QueryObject, run: u64) -> Result<(), CallError> {
+        let key = &earlier.key;
         let Some(current) = self.find(key).await? else {
             return Ok(());
         };
+        if !current.is_still(earlier) {
+            let message = "somebody dropped the external schema meanwhile, and made another one";
+            return Err(self.error(CallErrorKind::Contended, message));
+        }
         for text in schema_statements(Some(&current), None) {
             let sent = self.send(&current, &text, run).await;
             if self.find(key).await?.is_some() {

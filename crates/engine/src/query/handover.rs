@@ -6,7 +6,8 @@ use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Timestamp};
 
 /// Gives the ledger of the former primary a row for each pair that the ledger of the primary holds from before the
-/// switch. A row that pairs an object there stays as it is. May be repeated.
+/// switch. A row that pairs an object there takes over what the ledger of the primary knows from a later epoch. May be
+/// repeated.
 ///
 /// # Errors
 /// A ledger cannot be reached, or a newer Twinlake wrote it.
@@ -24,7 +25,11 @@ pub(crate) async fn hand_over_query_rows<L: DocumentStore>(
         handed_over
             .change(&key, |stored| {
                 let paired = stored.filter(|stored| stored.pairing.is_some());
-                (Some(paired.unwrap_or_else(|| turned.clone())), ())
+                let kept = paired.map(|mut kept| {
+                    kept.take_over(row);
+                    kept
+                });
+                (Some(kept.unwrap_or_else(|| turned.clone())), ())
             })
             .await?;
     }

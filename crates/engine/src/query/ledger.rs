@@ -267,21 +267,21 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
         Ok(true)
     }
 
-    /// Records an object that was just created, with the id that the service gave it.
+    /// Records an object that was just created, with the id that the service gave it, and with the time of its creation
+    /// if it is known.
     pub(super) async fn record_created<P, S, C: Clock>(
         &mut self,
         context: &QueryToolsContext<'_, P, S, L, C>,
         primary: &ObjectKey,
-        (object, created): (&QueryObject, &ObjectKey),
+        (object, created, time): (&QueryObject, &ObjectKey, Option<Timestamp>),
     ) -> Result<(), CallError> {
         let (now, epoch) = (context.clock.now(), context.epoch);
         self.change(primary, |stored| {
             let mut row =
                 stored.unwrap_or_else(|| QueryRow::new(epoch, primary, &object.describe(), now));
             row.keys = BySite::from_roles(epoch, Some(primary.clone()), Some(created.clone()));
-            // The next round reads the time of its creation.
             row.pairing = Some(Pairing {
-                created: BySite::default(),
+                created: BySite::from_roles(epoch, None, time),
                 digest: BySite::from_roles(epoch, None, Some(object.digest_with_tags())),
                 link: false,
             });
@@ -434,11 +434,17 @@ fn changed_contents(
             QueryStep::SetTags {
                 primary, standby, ..
             } => (primary, standby),
+            QueryStep::Narrow {
+                primary, object, ..
+            } => (primary, &object.key),
             QueryStep::Create { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => {
                 continue;
             }
         };
-        let Some(found) = standby.present(key).filter(|_| !key.kind.has_identity()) else {
+        // What was made by a call without an answer is narrowed before it is paired.
+        let may_be_unpaired = matches!(step, QueryStep::Narrow { .. });
+        let found = standby.present(key);
+        let Some(found) = found.filter(|found| may_be_unpaired || !found.has_identity()) else {
             continue;
         };
         let known = contents
@@ -460,7 +466,10 @@ fn changed_contents(
 /// What an object may be after some of the calls of a step.
 fn after_calls(object: &QueryObject, step: &QueryStep) -> Vec<QueryObject> {
     match step {
-        QueryStep::Update {
+        QueryStep::Narrow {
+            object: desired, ..
+        }
+        | QueryStep::Update {
             object: desired, ..
         } => vec![QueryObject {
             fields: desired.fields.clone(),

@@ -5,7 +5,7 @@ use crate::alerts::{
     CheckedSubjects, kind_of_error, kind_of_finding_kind, kind_of_rule, max_samples,
 };
 use std::collections::BTreeMap;
-use twinlake_core::query::QUERY_SUBJECT;
+use twinlake_core::query::{QUERY_SUBJECT, QueryStep};
 use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Alert, AlertKind, Timestamp};
 
@@ -71,10 +71,15 @@ fn problems(outcome: &QueryToolsOutcome) -> BTreeMap<AlertKind, Vec<String>> {
         add(kind_of_rule(rejection.rule), rejection.to_string());
     }
     for (step, error) in &outcome.failed {
-        add(
-            kind_of_error(error.kind),
-            format!("{}: {error}", step.primary()),
-        );
+        let kind = match step {
+            QueryStep::Narrow { .. } => AlertKind::ExcessAccess,
+            QueryStep::Create { .. }
+            | QueryStep::Update { .. }
+            | QueryStep::SetTags { .. }
+            | QueryStep::Sleep { .. }
+            | QueryStep::Delete { .. } => kind_of_error(error.kind),
+        };
+        add(kind, format!("{}: {error}", step.primary()));
     }
     for finding in &outcome.findings {
         if let Some(kind) = kind_of_finding_kind(finding.kind) {
@@ -82,6 +87,20 @@ fn problems(outcome: &QueryToolsOutcome) -> BTreeMap<AlertKind, Vec<String>> {
         }
     }
     problems
+}
+
+fn excess_access_text(count: usize, status: &str) -> (String, &'static str, String) {
+    (
+        format!(
+            "{} in the standby access that the primary's {}, and it could not be taken away.",
+            one_or_many(count, "A query tool gives", "Query tools give"),
+            one_or_many(count, "does not", "do not")
+        ),
+        "Nothing else of them was changed: nobody got more.",
+        format!(
+            "Take it away yourself, as the reasons below name it; the next run tries again, and {status} lists all."
+        ),
+    )
 }
 
 /// What happened, the state of the standby, and what to do.
@@ -135,10 +154,10 @@ fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
                 "Read the reasons below; where one names a policy key, a pair there replicates the object. {status} lists all."
             ),
         ),
+        AlertKind::ExcessAccess => excess_access_text(count, &status),
         AlertKind::Conflict
         | AlertKind::PolicyUnusable
         | AlertKind::Drift
-        | AlertKind::ExcessAccess
         | AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
         | AlertKind::JobFailed

@@ -5,6 +5,7 @@ use super::{Auditor, Check, refuse};
 use crate::audit::AuditRule;
 use crate::query::object::{ObjectKey, QueryObject};
 use crate::query::rules::QueryKind;
+use serde_json::Value;
 
 impl Auditor<'_> {
     pub(super) fn check_external_schema(&self, primary: &ObjectKey, object: &QueryObject) -> Check {
@@ -21,6 +22,23 @@ impl Auditor<'_> {
             return refuse(
                 AuditRule::Altered,
                 "it would not read the catalog of its own Region, as the primary's does",
+            );
+        }
+        let is_unread = |object: &QueryObject| object.field("Unread").is_some();
+        if original.is_some_and(is_unread) || is_unread(object) {
+            return refuse(AuditRule::Unproven, "a part of it could not be read");
+        }
+        let grants = object.field("Grants").and_then(Value::as_array);
+        let mut kinds = grants.into_iter().flatten().map(|grant| grant.get("Type"));
+        if !kinds.all(|kind| {
+            matches!(
+                kind.and_then(Value::as_str),
+                Some("public" | "user" | "role" | "group")
+            )
+        }) {
+            return refuse(
+                AuditRule::Altered,
+                "it grants to a grantee of a kind that is not known",
             );
         }
         if original.is_none_or(|original| original.field("OtherOptions").is_some()) {

@@ -88,7 +88,7 @@ impl Auditor<'_> {
         let Some((row, found)) = row.zip(found) else {
             return refuse(AuditRule::NotManaged, "no row of the ledger names it");
         };
-        if !row.pairs(self.inputs.epoch.standby(), found) && !row.intends(found) {
+        if !row.may_narrow(self.inputs.epoch.standby(), found) {
             return refuse(AuditRule::NotManaged, "no row of the ledger pairs it");
         }
         match runs(found) {

@@ -224,6 +224,11 @@ fn within_quotes(text: &str, mark: char) -> Result<(&str, &str), StatementRefusa
 }
 
 fn names(schema: &str, bounds: &StatementBounds<'_>) -> Result<bool, StatementRefusal> {
+    if schema.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err(StatementRefusal(
+            "its schema has capital letters, with which it may reach another one",
+        ));
+    }
     match schema == bounds.schema {
         true => Ok(true),
         false => Err(StatementRefusal("it names another schema")),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::policy::Policy;
 use crate::query::object::Fields;
-use crate::query::plan::plan_query;
+use crate::query::plan::{HeldObjects, plan_query};
 use crate::query::row::{QueryRow, QueryRows};
 use crate::query::snapshot::QuerySnapshot;
 use crate::timestamp::Timestamp;
@@ -35,7 +35,7 @@ struct World {
     primary: QuerySnapshot,
     standby: QuerySnapshot,
     rows: QueryRows,
-    held: BTreeMap<ObjectKey, String>,
+    held: HeldObjects,
 }
 
 fn object(key: ObjectKey, fields: Value) -> QueryObject {
@@ -94,8 +94,12 @@ impl World {
     fn new() -> Self {
         let epoch = Epoch::INITIAL;
         let text = "create table t\nlocation 's3://lake-us/t/' -- s3://lake-us";
-        let primary_group = workgroup("etl", "s3://results-us/new/", "key-us");
-        let standby_group = workgroup("etl", "s3://results-in/old/", "key-in");
+        let created = |object: QueryObject| QueryObject {
+            created: Some(Timestamp::from_millis(1)),
+            ..object
+        };
+        let primary_group = created(workgroup("etl", "s3://results-us/new/", "key-us"));
+        let standby_group = created(workgroup("etl", "s3://results-in/old/", "key-in"));
         let (gone, left) = (
             saved_query("p-2", "select 2"),
             saved_query("s-2", "select 2"),
@@ -113,13 +117,13 @@ impl World {
             "us-east-1",
             "not found",
         );
-        primary.record_read(&gone.key, Err(missing));
+        primary.record_read(&gone.key, Err(missing), (&rows, epoch.primary()));
         Self {
             policy: Policy::parse(POLICY).unwrap(),
             primary,
             standby: snapshot(vec![standby_group, left]),
             rows,
-            held: BTreeMap::new(),
+            held: HeldObjects::new(),
         }
     }
 
@@ -154,7 +158,10 @@ fn rewrite(plan: &mut QueryPlan, kind: QueryKind, pointer: &str, value: Value) {
     for step in &mut plan.steps {
         let object = match step {
             QueryStep::Create { object, .. } | QueryStep::Update { object, .. } => object,
-            QueryStep::SetTags { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => {
+            QueryStep::SetTags { .. }
+            | QueryStep::Narrow { .. }
+            | QueryStep::Sleep { .. }
+            | QueryStep::Delete { .. } => {
                 continue;
             }
         };
@@ -302,8 +309,8 @@ fn the_audit_never_lets_what_aws_makes_be_deleted() {
         world.rows.insert(key.clone(), row);
         let mut plan = world.plan();
         plan.steps = vec![QueryStep::Delete {
-            primary: key.clone(),
-            standby: key,
+            primary: key,
+            current: Box::new(found),
         }];
         assert_eq!(world.rules(plan), [AuditRule::NotManaged].into());
     }
@@ -491,7 +498,7 @@ fn glue_world() -> World {
         primary,
         standby,
         rows,
-        held: BTreeMap::new(),
+        held: HeldObjects::new(),
     }
 }
 
@@ -537,7 +544,10 @@ fn the_audit_rejects_what_would_run_by_itself_or_belongs_to_the_primary() {
         for step in &mut plan.steps {
             let object = match step {
                 QueryStep::Create { object, .. } | QueryStep::Update { object, .. } => object,
-                QueryStep::SetTags { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => {
+                QueryStep::SetTags { .. }
+                | QueryStep::Narrow { .. }
+                | QueryStep::Sleep { .. }
+                | QueryStep::Delete { .. } => {
                     continue;
                 }
             };

@@ -1,13 +1,14 @@
 //! The statements that make an external schema what it should be.
 //!
-//! Each is one statement of a known form, with every name quoted. None of them is decided by another's success: after
-//! each, the schema is read again, and the statements are made again from what was read.
+//! Each is one statement of a known form, with every name quoted. They are made from what was read last: after each, the
+//! schema is read again. What takes access away is tried before anything else, and as long as some of it is left, nothing
+//! is made that gives access; nobody gets access before the role is the right one, since a schema reads with its role.
 
 use crate::query::object::QueryObject;
 use serde_json::Value;
 
-/// The statements from what the standby has to what it should have; `None` is no schema. What takes access away
-/// comes first.
+/// The statements that may be sent now, on the way from what the standby has to what it should have; `None` is no schema.
+/// There are more once these have taken effect.
 #[must_use]
 pub fn schema_statements(
     current: Option<&QueryObject>,
@@ -17,7 +18,15 @@ pub fn schema_statements(
         (None, None) => Vec::new(),
         (None, Some(desired)) => vec![create(desired)],
         (Some(current), None) => vec![format!("DROP SCHEMA {} RESTRICT", name(current))],
-        (Some(current), Some(desired)) => changes(current, desired),
+        (Some(current), Some(desired)) => {
+            let parts = [
+                narrowing(current, desired),
+                role_change(current, desired),
+                widening(current, desired),
+            ];
+            let mut parts = parts.into_iter().filter(|part| !part.is_empty());
+            parts.next().unwrap_or_default()
+        }
     }
 }
 
@@ -59,34 +68,54 @@ fn create(desired: &QueryObject) -> String {
     statement
 }
 
-fn changes(current: &QueryObject, desired: &QueryObject) -> Vec<String> {
-    let schema = name(desired);
-    let (found, wanted) = (grants(current), grants(desired));
-    let revoked = found.iter().filter(|grant| !wanted.contains(grant));
+/// What takes access away: from grantees, and from an owner, whom the reading user replaces.
+fn narrowing(current: &QueryObject, desired: &QueryObject) -> Vec<String> {
+    let schema = name(current);
+    let wanted = grants(desired);
+    let revoked = grants(current)
+        .into_iter()
+        .filter(|grant| !wanted.contains(grant));
     let mut statements: Vec<String> = revoked
-        .map(|grant| format!("REVOKE USAGE ON SCHEMA {schema} FROM {}", grantee(grant)))
+        .filter_map(grantee)
+        .map(|grantee| format!("REVOKE USAGE ON SCHEMA {schema} FROM {grantee}"))
         .collect();
-    if let Some(owner) = desired.text("Owner")
-        && current.text("Owner") != Some(owner)
-    {
-        statements.push(format!("ALTER SCHEMA {schema} OWNER TO {}", quoted(owner)));
+    if current.text("Owner").is_some() && current.text("Owner") != desired.text("Owner") {
+        let reading_user = quoted(text(current, "ReadingUser"));
+        statements.push(format!("ALTER SCHEMA {schema} OWNER TO {reading_user}"));
     }
-    if current.text("IamRole") != desired.text("IamRole") {
-        let role = role(text(desired, "IamRole"));
-        statements.push(format!("ALTER EXTERNAL SCHEMA {schema} IAM_ROLE {role}"));
+    statements
+}
+
+fn role_change(current: &QueryObject, desired: &QueryObject) -> Vec<String> {
+    if current.text("IamRole") == desired.text("IamRole") {
+        return Vec::new();
     }
-    let granted = wanted.iter().filter(|grant| !found.contains(grant));
-    statements.extend(granted.map(|grant| {
+    let role = role(text(desired, "IamRole"));
+    let schema = name(current);
+    vec![format!("ALTER EXTERNAL SCHEMA {schema} IAM_ROLE {role}")]
+}
+
+/// What gives access: to the owner, and to grantees.
+fn widening(current: &QueryObject, desired: &QueryObject) -> Vec<String> {
+    let schema = name(current);
+    let found = grants(current);
+    let owner = desired.text("Owner");
+    let owner = owner.filter(|owner| current.text("Owner") != Some(*owner));
+    let owner = owner.map(|owner| format!("ALTER SCHEMA {schema} OWNER TO {}", quoted(owner)));
+    let granted = grants(desired)
+        .into_iter()
+        .filter(|grant| !found.contains(grant));
+    let granted = granted.filter_map(|grant| {
         let option = match grant.get("WithGrantOption").and_then(Value::as_bool) {
             Some(true) => " WITH GRANT OPTION",
             Some(false) | None => "",
         };
-        format!(
-            "GRANT USAGE ON SCHEMA {schema} TO {}{option}",
-            grantee(grant)
-        )
-    }));
-    statements
+        let grantee = grantee(grant)?;
+        Some(format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {grantee}{option}"
+        ))
+    });
+    owner.into_iter().chain(granted).collect()
 }
 
 fn grants(object: &QueryObject) -> Vec<&Value> {
@@ -94,12 +123,14 @@ fn grants(object: &QueryObject) -> Vec<&Value> {
     grants.into_iter().flatten().collect()
 }
 
-fn grantee(grant: &Value) -> String {
+/// A grantee; `None` for a kind that is not known.
+fn grantee(grant: &Value) -> Option<String> {
     let text = |field| grant.get(field).and_then(Value::as_str).unwrap_or_default();
     match text("Type") {
-        "public" => "PUBLIC".to_owned(),
-        "group" => format!("GROUP {}", quoted(text("Grantee"))),
-        "role" => format!("ROLE {}", quoted(text("Grantee"))),
-        _ => quoted(text("Grantee")),
+        "public" => Some("PUBLIC".to_owned()),
+        "user" => Some(quoted(text("Grantee"))),
+        "group" => Some(format!("GROUP {}", quoted(text("Grantee")))),
+        "role" => Some(format!("ROLE {}", quoted(text("Grantee")))),
+        _ => None,
     }
 }

@@ -3,7 +3,8 @@
 use super::{Planner, QueryStep};
 use crate::plan::FindingKind;
 use crate::policy::DeletionPolicy;
-use crate::query::object::{ObjectKey, QueryObject};
+use crate::query::external_schema;
+use crate::query::object::ObjectKey;
 use crate::query::row::QueryRow;
 use crate::query::rules::{ControlObject, QueryKind};
 use crate::snapshot::Observation;
@@ -24,7 +25,14 @@ impl Planner<'_> {
                 Some(Observation::Absent(proof)) => {
                     let reason = match &proof.read_error {
                         Some(error) => error.to_string(),
-                        None if key.kind.rules().control == ControlObject::Sibling => format!(
+                        None if key.kind.rules().control == ControlObject::PairedSibling => {
+                            format!(
+                                "no other {} is listed there that is paired, and was before this one was missed, so it may \
+                             be another database; if it was dropped, drop that of the standby yourself",
+                                key.kind
+                            )
+                        }
+                        None if key.kind.rules().control.is_sibling() => format!(
                             "no other {} is listed; if it was the last one, delete that of the standby yourself",
                             key.kind
                         ),
@@ -44,11 +52,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the standby does not have a tool of Glue either, so that its row says nothing any more.
+    /// Whether the standby does not have it either, so that its row says nothing any more: of kinds whose absence only
+    /// another object proves.
     fn is_gone_from_standby(&self, key: &ObjectKey, row: &QueryRow) -> bool {
         let standby = row.key_in(self.inputs.epoch.standby()).unwrap_or(key);
         let snapshot = self.inputs.standby;
-        key.kind.rules().control == ControlObject::Sibling
+        key.kind.rules().control.is_sibling()
             && !snapshot.objects.contains_key(standby)
             && snapshot.listing_error(standby).is_none()
     }
@@ -73,16 +82,17 @@ impl Planner<'_> {
         let about = (Some(key), row.description.as_str());
         let paired = row.pairing.as_ref().and(row.key_in(inputs.epoch.standby()));
         let Some(standby) = paired else {
-            self.plan.forgotten.insert(key.clone());
+            self.forget(key, row);
             return;
         };
-        match inputs.standby.objects.get(standby) {
+        let current = match inputs.standby.objects.get(standby) {
             Some(Observation::Present(object)) => {
                 if !row.pairs(inputs.epoch.standby(), object) {
                     // Somebody made another one of this name.
-                    self.plan.forgotten.insert(key.clone());
+                    self.forget(key, row);
                     return;
                 }
+                object
             }
             Some(Observation::Unknown(error)) => {
                 self.unread(key, "the standby", error);
@@ -94,13 +104,17 @@ impl Planner<'_> {
                 }
                 return;
             }
-        }
-        if let Some(reason) = inputs.held.get(key) {
-            self.find(FindingKind::OnHold, about, reason.clone());
+        };
+        if let Some(held) = inputs.held.get(key) {
+            self.find(FindingKind::OnHold, about, held.reason.clone());
             return;
         }
-        let is_newer = |found: &QueryObject| self.is_of_earlier_primary(key, found);
-        if inputs.standby.present(standby).is_some_and(is_newer) {
+        if let Some(reason) = external_schema::unnameable(standby) {
+            let detail = format!("the primary no longer has it, and {reason}: drop it yourself");
+            self.find(FindingKind::OnHold, about, detail);
+            return;
+        }
+        if self.is_of_earlier_primary(key, current) {
             let detail = "the primary does not have it, and it was changed in the standby while that Region was \
                           the primary: create it in the primary, or delete the standby's";
             self.find(FindingKind::Unmanaged, about, detail);
@@ -125,8 +139,25 @@ impl Planner<'_> {
         }
         self.plan.steps.push(QueryStep::Delete {
             primary: key.clone(),
-            standby: standby.clone(),
+            current: Box::new(current.clone()),
         });
+    }
+
+    /// Forgets a row that pairs nothing, unless what it names runs by itself in the standby, or may: the row is what it is
+    /// put to sleep by.
+    fn forget(&mut self, key: &ObjectKey, row: &QueryRow) {
+        let inputs = self.inputs;
+        let standby = row.standby_key(inputs.epoch, key);
+        let may_run = match inputs.standby.objects.get(standby) {
+            Some(Observation::Present(found)) => {
+                found.is_awake() && row.may_narrow(inputs.epoch.standby(), found)
+            }
+            Some(Observation::Unknown(_)) => true,
+            Some(Observation::Absent(_)) | None => inputs.standby.listing_error(standby).is_some(),
+        };
+        if !(key.kind.is_put_to_sleep() && may_run) {
+            self.plan.forgotten.insert(key.clone());
+        }
     }
 
     /// Whether a workgroup of the standby holds something that no row pairs, or that cannot be listed.
