@@ -254,6 +254,26 @@ def test_one_resync_corrects_what_lost_events_left_behind(seeded):
     assert write_calls(seeded) == []
 
 
+def test_nothing_is_written_with_a_ledger_in_a_file_beside_a_deployment(seeded):
+    """Such a ledger knows of no takeover, and no fence stops what is written with it."""
+    policy = ("--policy", str(seeded.policy_file))
+    file = seeded.home / "own.ledger"
+    for command in (("resync",), ("apply", "--yes"), ("approve-deletions", "sales.keep", "--yes")):
+        done = seeded.twinlake(*command, *policy, "--ledger", str(file), check=False)
+        assert done.returncode == 1, done
+        assert f"Twinlake is deployed in {PRIMARY}" in done.stderr and "without --ledger" in done.stderr, done
+    assert not file.exists()
+    # Reading is no harm.
+    seeded.twinlake("plan", *policy, "--ledger", str(file))
+
+
+def test_bootstrap_refuses_a_ledger_table_that_does_not_exist(seeded):
+    bootstrap = ("bootstrap", "--policy", str(seeded.policy_file), "--twinlake-role", f"{ROLE}/New", "--dry-run")
+    done = seeded.twinlake(*bootstrap, "--ledger-table", "other", check=False)
+    assert done.returncode == 1 and "--ledger-table other: neither Region has this table" in done.stderr, done
+    assert seeded.twinlake(*bootstrap).returncode == 2
+
+
 def test_messages_that_cannot_be_parsed_cause_an_alert_and_block_nothing(seeded):
     receive = seeded.subscribe(STANDBY, {"kind": ["read-failed"]})
     sqs = seeded.client("sqs", STANDBY)

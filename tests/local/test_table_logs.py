@@ -101,6 +101,8 @@ def test_a_log_ahead_of_its_files_waits_for_them_and_a_whole_replica_is_in_sync(
     table.arrive(names - {late})
     table.commit()
     table.expect("data-pending", late)
+    status = table.lake.twinlake("status", "logs.ahead", "--region", STANDBY).stdout
+    assert "next: wait: Twinlake looks again by itself" in status and "pending dismiss" not in status, status
     table.arrive([late])
     table.commit()
     table.expect("in-sync")

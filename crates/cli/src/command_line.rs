@@ -97,10 +97,10 @@ pub enum Command {
     /// Reads what the deployed functions, or the last command with this ledger, have recorded;
     /// `twinlake plan` compares the two Regions. Exits with 2 if attention is needed: an object is
     /// not in sync, a lag exceeds its threshold or is unknown, an alert is open, no resync that
-    /// began in the last 13 hours (or `verified-age-limit-seconds` of the operation document) has completed, the last readiness check found a blocker, could
-    /// not read everything or is older than 90 minutes, or the standby is fenced. With OBJECT,
-    /// exits with 2 if it, or anything in it, is not in sync, has a held deletion, or is affected
-    /// by an open alert.
+    /// began in the last 13 hours (or `verified-age-limit-seconds` of the operation document) has
+    /// completed, the last readiness check found a blocker, could not read everything or is older
+    /// than 90 minutes, or the standby is fenced. With OBJECT, exits with 2 if it, or anything in
+    /// it, is not in sync, has a held deletion, or is affected by an open alert.
     Status(WithLedger<StatusArgs>),
     /// Write the status as a self-contained HTML page
     ///
@@ -130,8 +130,8 @@ pub enum Command {
     /// Until a person accepts the report by its digest, the Region stays fenced and nothing is changed in
     /// it. Lists what was created, changed and deleted there in the catalog and in the permissions, and the
     /// keys in S3 that it has written lately. Accepting makes the Region the standby: what is listed is given up,
-    /// except keys that have arrived since, and the next resync replaces it by what the primary has. Objects in S3 are never changed. Exits with
-    /// 2 if something is listed or could not be read, or if you do not confirm.
+    /// except keys that have arrived since, and the next resync replaces it by what the primary has. Objects in S3
+    /// are never changed. Exits with 2 if something is listed or could not be read, or if you do not confirm.
     #[command(mut_arg("ledger", not_taken), mut_arg("no_deployment", not_taken))]
     Divergence(WithCommon<DivergenceArgs>),
     /// Make the standby the primary, and the primary the standby, while both Regions are healthy
