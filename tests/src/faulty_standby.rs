@@ -458,12 +458,12 @@ impl ReadRegion for FaultyStandby {
         self.standby.attachments(subject, facet, columns).await
     }
 
-    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError> {
-        self.standby.grants_on(filter).await
-    }
-
-    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError> {
-        self.standby.all_grants().await
+    async fn list_grants(
+        &self,
+        filter: Option<&GrantFilter>,
+        receive: &mut dyn FnMut(Vec<ListedPermission>),
+    ) -> Result<(), CallError> {
+        self.standby.list_grants(filter, receive).await
     }
 
     async fn opt_ins(&self) -> Result<Vec<OptIn>, CallError> {

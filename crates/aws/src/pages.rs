@@ -38,19 +38,33 @@ impl PageToken for BTreeMap<String, AttributeValue> {
 /// name of the call, and the Region.
 pub(crate) async fn all_pages<T, K: PageToken, F>(
     listing: (&str, &str),
-    mut page: impl FnMut(Option<K>) -> F,
+    page: impl FnMut(Option<K>) -> F,
 ) -> Result<Vec<T>, CallError>
 where
     F: Future<Output = Result<(Vec<T>, Option<K>), CallError>>,
 {
-    let (mut all, mut tokens) = (Vec::new(), PageTokens::default());
+    let mut all = Vec::new();
+    each_page(listing, page, |items| all.extend(items)).await?;
+    Ok(all)
+}
+
+/// As [`all_pages`], but passes on the items of each page as it comes.
+pub(crate) async fn each_page<T, K: PageToken, F>(
+    listing: (&str, &str),
+    mut page: impl FnMut(Option<K>) -> F,
+    mut receive: impl FnMut(Vec<T>),
+) -> Result<(), CallError>
+where
+    F: Future<Output = Result<(Vec<T>, Option<K>), CallError>>,
+{
+    let mut tokens = PageTokens::default();
     let mut token = None;
     loop {
         let (items, next) = page(token).await?;
-        all.extend(items);
+        receive(items);
         let text = next.as_ref().map(PageToken::text);
         if tokens.next(text, listing)?.is_none() {
-            return Ok(all);
+            return Ok(());
         }
         token = next;
     }

@@ -12,9 +12,9 @@ pub(crate) use unreplicated::TABLES_PER_OPTIMIZER_CALL;
 
 use crate::call_counter::Service;
 use crate::clients::Clients;
-use crate::pages::all_pages;
+use crate::pages::{all_pages, each_page};
 use crate::{call_error, glue_convert, permission_convert};
-use aws_sdk_lakeformation::types::DataLakeResourceType;
+use aws_sdk_lakeformation::types::{DataLakeResourceType, PrincipalResourcePermissions};
 use function_pattern::FunctionPattern;
 use std::sync::Arc;
 use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
@@ -58,32 +58,13 @@ impl AwsRegion {
         CallError::new(CallErrorKind::Invalid, call, &self.region, reason)
     }
 
-    async fn read_grants(
-        &self,
-        resource: Option<ListedResource>,
-        kind: Option<PermissionResourceType>,
-    ) -> Result<Vec<ListedPermission>, CallError> {
-        // Grants on data cells filters are listed with their table only with IncludeRelated.
-        let with_related = matches!(resource, Some(ListedResource::Table(_)));
-        let by_type_table = kind == Some(PermissionResourceType::Table);
-        let mut listed = self.list_grants(resource, kind, with_related).await?;
-        if by_type_table {
-            // IncludeRelated is documented for a table only: with a type, the service may ignore it,
-            // refuse it or list nothing (D-5).
-            match self.list_grants(None, kind, true).await {
-                Err(error) if error.kind == CallErrorKind::Invalid => {}
-                related => listed.extend(related?),
-            }
-        }
-        Ok(listed)
-    }
-
-    async fn list_grants(
+    async fn read_grant_pages(
         &self,
         resource: Option<ListedResource>,
         kind: Option<PermissionResourceType>,
         include_related: bool,
-    ) -> Result<Vec<ListedPermission>, CallError> {
+        receive: &mut dyn FnMut(Vec<ListedPermission>),
+    ) -> Result<(), CallError> {
         const CALL: &str = "ListPermissions";
         let kind = kind.map(|kind| DataLakeResourceType::from(kind.as_str()));
         let resource = resource
@@ -91,7 +72,7 @@ impl AwsRegion {
             .transpose();
         let resource =
             resource.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
-        let listed = all_pages((CALL, &self.region), |token| async {
+        let page = |token| async {
             let page = self
                 .lakeformation
                 .list_permissions()
@@ -104,13 +85,15 @@ impl AwsRegion {
                 .await
                 .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             let listed = page.principal_resource_permissions.unwrap_or_default();
-            Ok((listed, page.next_token))
-        })
-        .await?;
-        let entries = listed.into_iter();
-        Ok(entries
-            .map(|entry| permission_convert::from_sdk_permission(entry, &self.account))
-            .collect())
+            Ok::<_, CallError>((listed, page.next_token))
+        };
+        let receive = |page: Vec<PrincipalResourcePermissions>| {
+            let entries = page.into_iter();
+            let entries =
+                entries.map(|entry| permission_convert::from_sdk_permission(entry, &self.account));
+            receive(entries.collect());
+        };
+        each_page((CALL, &self.region), page, receive).await
     }
 }
 
@@ -223,18 +206,30 @@ impl ReadRegion for AwsRegion {
         self.read_attachments(subject, facet, columns).await
     }
 
-    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError> {
-        let resource = match filter {
-            GrantFilter::Database(name) => ListedResource::Database(name.clone()),
-            GrantFilter::AllTables(name) => ListedResource::TableWildcard(name.clone()),
-            GrantFilter::Table(id) => ListedResource::Table(id.clone()),
-            GrantFilter::Type(kind) => return self.read_grants(None, Some(*kind)).await,
+    async fn list_grants(
+        &self,
+        filter: Option<&GrantFilter>,
+        receive: &mut dyn FnMut(Vec<ListedPermission>),
+    ) -> Result<(), CallError> {
+        let (resource, kind) = match filter {
+            None => (None, None),
+            Some(GrantFilter::Database(name)) => {
+                (Some(ListedResource::Database(name.clone())), None)
+            }
+            Some(GrantFilter::AllTables(name)) => {
+                (Some(ListedResource::TableWildcard(name.clone())), None)
+            }
+            Some(GrantFilter::Table(id)) => (Some(ListedResource::Table(id.clone())), None),
+            Some(GrantFilter::Type(kind)) => (None, Some(*kind)),
+            Some(GrantFilter::TablesWithRelated) => (None, Some(PermissionResourceType::Table)),
         };
-        self.read_grants(Some(resource), None).await
-    }
-
-    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError> {
-        self.read_grants(None, None).await
+        // Grants on data cells filters are listed with their table only with IncludeRelated.
+        let with_related = matches!(
+            filter,
+            Some(GrantFilter::Table(_) | GrantFilter::TablesWithRelated)
+        );
+        self.read_grant_pages(resource, kind, with_related, receive)
+            .await
     }
 
     async fn settings(&self) -> Result<ObservedSettings, CallError> {

@@ -167,17 +167,38 @@ pub trait ReadRegion {
         columns: &[String],
     ) -> Result<Vec<ObservedAttachment>, CallError>;
 
-    /// `ListPermissions` with a resource, every page.
+    /// `ListPermissions`, every page: with a resource, with a resource type, or without both. `receive` is called with
+    /// the entries of each page as it comes: a Region may have a million.
     ///
     /// # Errors
-    /// Any page failed.
-    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError>;
+    /// Any page failed. What was received before is not complete.
+    async fn list_grants(
+        &self,
+        filter: Option<&GrantFilter>,
+        receive: &mut dyn FnMut(Vec<ListedPermission>),
+    ) -> Result<(), CallError>;
 
-    /// `ListPermissions` without a filter, every page.
+    /// The entries of all pages of `ListPermissions` with a filter.
     ///
     /// # Errors
     /// Any page failed.
-    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError>;
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError> {
+        let mut all = Vec::new();
+        let mut receive = |page| all.extend::<Vec<ListedPermission>>(page);
+        self.list_grants(Some(filter), &mut receive).await?;
+        Ok(all)
+    }
+
+    /// The entries of all pages of `ListPermissions` without a filter.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError> {
+        let mut all = Vec::new();
+        let mut receive = |page| all.extend::<Vec<ListedPermission>>(page);
+        self.list_grants(None, &mut receive).await?;
+        Ok(all)
+    }
 
     /// `ListLakeFormationOptIns`, every page; never filtered by principal (LF-04).
     ///

@@ -1,5 +1,6 @@
 //! The resync: compares all databases of both Regions and corrects differences that events missed.
 
+mod grants_at_once;
 mod lake_size;
 mod listings;
 mod preview;
@@ -22,6 +23,7 @@ use crate::retry_message::{
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
+use grants_at_once::GrantsAtOnce;
 use listings::{Listings, prefetch};
 use run_end::{PartStart, finish_part};
 use std::collections::{BTreeMap, BTreeSet};
@@ -363,12 +365,15 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         let mut outcomes: BTreeMap<Name, ReconcileOutcome> = BTreeMap::new();
         let mut failure = Ok(());
         let mut slowest_millis = 0;
+        let mut grants = GrantsAtOnce::new(listings.grants_by_database().await);
         loop {
             while failure.is_ok()
                 && running.len() < most
                 && self.has_time_for_another(slowest_millis)
+                && names.first().is_some_and(|name| grants.has_room_for(name))
                 && let Some(name) = names.pop_first()
             {
+                grants.begin(&name);
                 let began = context.clock.now();
                 running.push(async move {
                     let prefetched = listings.current(context).await;
@@ -381,6 +386,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
                 break;
             };
             slowest_millis = slowest_millis.max(took_millis);
+            grants.end(&name);
             let result = match outcome {
                 Ok(mut outcome) => {
                     listings.record(&outcome);

@@ -245,7 +245,23 @@ impl SimRegion {
         page_size: usize,
         operation: impl FnOnce(&SimState, Caller<'_>) -> Result<Vec<T>, ApiError>,
     ) -> Result<Vec<T>, CallError> {
-        let all = self
+        self.read_listing(name, page_size, |state, caller| {
+            let all = operation(state, caller)?;
+            let count = all.len();
+            Ok((all, count))
+        })
+        .await
+    }
+
+    /// Returns a listing, and records one call for each page of `page_size` items. The operation also returns how
+    /// many items there are.
+    async fn read_listing<T>(
+        &self,
+        name: &str,
+        page_size: usize,
+        operation: impl FnOnce(&SimState, Caller<'_>) -> Result<(T, usize), ApiError>,
+    ) -> Result<T, CallError> {
+        let (all, count) = self
             .run_call(name, |state| {
                 let caller = Caller {
                     region: &self.region,
@@ -253,14 +269,14 @@ impl SimRegion {
                 };
                 let lost_response_error = state.begin_call(caller, name)?;
                 let style = state.answer_style;
-                let all = operation(state, caller).map_err(|error| style.error(error))?;
-                for _ in 1..all.len().div_ceil(page_size) {
+                let found = operation(state, caller).map_err(|error| style.error(error))?;
+                for _ in 1..found.1.div_ceil(page_size) {
                     state.begin_call(caller, name)?;
                 }
-                lost_response_error.map_or(Ok(all), Err)
+                lost_response_error.map_or(Ok(found), Err)
             })
             .await?;
-        let later_pages = all.len().div_ceil(page_size).saturating_sub(1);
+        let later_pages = count.div_ceil(page_size).saturating_sub(1);
         self.wait_for_calls(later_pages).await;
         Ok(all)
     }
@@ -506,18 +522,20 @@ impl ReadRegion for SimRegion {
         self.list_attachments(subject, facet, columns).await
     }
 
-    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError> {
+    async fn list_grants(
+        &self,
+        filter: Option<&GrantFilter>,
+        receive: &mut dyn FnMut(Vec<ListedPermission>),
+    ) -> Result<(), CallError> {
         let resource = match filter {
-            GrantFilter::Database(name) => ListedResource::Database(name.clone()),
-            GrantFilter::AllTables(name) => ListedResource::TableWildcard(name.clone()),
-            GrantFilter::Table(id) => ListedResource::Table(id.clone()),
-            GrantFilter::Type(kind) => return self.grants_of_type(*kind).await,
+            None => None,
+            Some(GrantFilter::Database(name)) => Some(ListedResource::Database(name.clone())),
+            Some(GrantFilter::AllTables(name)) => Some(ListedResource::TableWildcard(name.clone())),
+            Some(GrantFilter::Table(id)) => Some(ListedResource::Table(id.clone())),
+            Some(GrantFilter::Type(kind)) => return self.grants_of_type(*kind, receive).await,
+            Some(GrantFilter::TablesWithRelated) => return self.refuse_related(),
         };
-        self.grants(Some(resource)).await
-    }
-
-    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError> {
-        self.grants(None).await
+        self.grants(resource, receive).await
     }
 
     async fn settings(&self) -> Result<ObservedSettings, CallError> {

@@ -13,7 +13,7 @@ pub(super) async fn listed<R: ReadRegion>(
     mapping: &GrantMapping,
 ) -> Result<Grants, CallError> {
     let index: GrantIndex = all_grants(region, mapping, GrantsToList::All).await?;
-    Ok(index.by_subject.into_values().flatten().collect())
+    Ok(index.grants().collect())
 }
 
 /// Sends each grant as an entry of its own, one batch after the other. Returns those that failed.

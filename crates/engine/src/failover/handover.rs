@@ -13,7 +13,7 @@ use crate::ports::{
 };
 use crate::reconcile::Context;
 use crate::resync::{ResyncDepth, resync};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
 use twinlake_core::failover::{EpochRecord, WRITE_PERMISSIONS};
 use twinlake_core::grant::GrantMapping;
@@ -241,8 +241,8 @@ pub async fn writers<R: ReadRegion>(
     own_roles: &OwnRoles,
 ) -> Result<BTreeSet<PermissionGrant>, CallError> {
     let listed = primary.all_grants().await?;
-    let grants = GrantIndex::new(&listed, mapping).by_subject;
-    let all = grants.into_values().flat_map(BTreeMap::into_keys);
+    let index = GrantIndex::new(&listed, mapping);
+    let all = index.grants().map(|(grant, _)| grant);
     let writes = |grant: &PermissionGrant| {
         WRITE_PERMISSIONS.contains(&grant.permission) && !own_roles.contains(&grant.principal.0)
     };

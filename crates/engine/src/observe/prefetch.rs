@@ -1,13 +1,16 @@
 //! Listings that cover many subjects.
 
 use super::{Items, ObservationPair, OptIns, join, lakeformation, present_or_unknown};
-use crate::grant_index::{GrantIndex, LIST_PERMISSIONS_PAGE_SIZE};
+use crate::grant_index::{
+    GrantIndex, GrantIndexBuilder, GrantListingMethod, LIST_PERMISSIONS_PAGE_SIZE,
+};
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::{join_all, join3};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{MaybeLink, Observed};
 use twinlake_core::grant::{GrantMapping, ListedPermission};
-use twinlake_core::snapshot::ObservedSettings;
+use twinlake_core::snapshot::{Observation, ObservedSettings};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
     CallError, CallErrorKind, Database, Function, FunctionId, Name, Policy, TableId, Timestamp,
@@ -70,80 +73,88 @@ impl GrantsToList {
 }
 
 /// Lists the grants of a Region in two ways: without a filter, and by resource type. The
-/// listings are read at the same time. Grants of a type whose listing the Region refuses are listed once: of them,
-/// nothing is proven absent.
+/// listings are read at the same time, and indexed page by page. Grants of a type whose listing the Region refuses are
+/// listed once: of them, nothing is proven absent.
 pub(crate) async fn all_grants(
     region: &impl ReadRegion,
     mapping: &GrantMapping,
     wanted: GrantsToList,
 ) -> Result<GrantIndex, CallError> {
-    let unfiltered = async {
-        let listed = region.all_grants().await?;
-        Ok((pages_of(&listed), GrantIndex::new(&listed, mapping)))
-    };
-    let by_type = all_grants_by_type(region, wanted.types());
-    let (unfiltered, typed) = join(unfiltered, by_type).await;
-    let (calls, unfiltered) = unfiltered?;
-    let typed = typed?;
-    let entries: Vec<ListedPermission> = typed.entries.into_iter().collect();
-    let by_type = GrantIndex::new(&entries, mapping);
-    let is_object_type =
-        |kind: &&PermissionResourceType| PermissionResourceType::OBJECT_TYPES.contains(kind);
-    let object_calls = typed.calls.iter().filter(|(kind, _)| is_object_type(kind));
-    let object_calls: usize = object_calls.map(|(_, calls)| calls).sum();
-    let merged = unfiltered.merge(by_type).with_refused_types(typed.refused);
-    Ok(GrantIndex {
-        of_objects: wanted == GrantsToList::OfObjects,
-        calls: calls + typed.calls.values().sum::<usize>(),
-        object_calls: calls + object_calls,
-        ..merged
-    })
-}
-
-/// The listings of grants by resource type.
-#[derive(Default)]
-struct TypedListings {
-    /// The entries. Listings by type overlap: the set avoids counting unsupported permissions twice.
-    entries: BTreeSet<ListedPermission>,
-    /// The number of calls of each type.
-    calls: BTreeMap<PermissionResourceType, usize>,
-    /// The types that the Region refused to list. It may not know them; the same error may have other causes.
-    refused: BTreeMap<PermissionResourceType, CallError>,
-}
-
-/// Lists the grants of these resource types.
-async fn all_grants_by_type(
-    region: &impl ReadRegion,
-    types: &[PermissionResourceType],
-) -> Result<TypedListings, CallError> {
-    let listings = types
-        .iter()
-        .map(|kind| async move { (*kind, region.grants_on(&GrantFilter::Type(*kind)).await) });
-    let mut typed = TypedListings::default();
-    for (kind, listing) in join_all(listings).await {
-        match listing {
-            Ok(listed) => {
-                typed.calls.insert(kind, pages_of(&listed));
-                typed.entries.extend(listed);
+    let builder = RefCell::new(GrantIndexBuilder::new(mapping));
+    for listing in [GrantListingMethod::Unfiltered, GrantListingMethod::ByType] {
+        builder.borrow_mut().add(&[], listing);
+    }
+    let cell = &builder;
+    let types = wanted.types().iter().copied();
+    let filters = types.map(GrantFilter::Type);
+    let filters = filters.chain([GrantFilter::TablesWithRelated]);
+    let by_type = filters.map(|filter| async move {
+        let listed = list_into(region, Some(&filter), cell).await;
+        (filter, listed)
+    });
+    let unfiltered = list_into(region, None, cell);
+    let (unfiltered, by_type) = join(unfiltered, join_all(by_type)).await;
+    let mut calls = unfiltered?;
+    let mut object_calls = calls;
+    let mut refused_types = BTreeMap::new();
+    for (filter, listed) in by_type {
+        match listed {
+            Ok(of_type) => {
+                calls += of_type;
+                if lists_objects(&filter) {
+                    object_calls += of_type;
+                }
             }
+            // The Region may not know the type; the same error may have other causes.
             Err(error)
                 if matches!(
                     error.kind,
                     CallErrorKind::Invalid | CallErrorKind::Unsupported
                 ) =>
             {
-                typed.calls.insert(kind, 0);
-                typed.refused.insert(kind, error);
+                if let GrantFilter::Type(kind) = filter {
+                    refused_types.insert(kind, error);
+                }
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(typed)
+    let mut index = builder.into_inner().finish();
+    index.of_objects = wanted == GrantsToList::OfObjects;
+    index.calls = calls;
+    index.object_calls = object_calls;
+    index.refused_types = refused_types;
+    Ok(index)
 }
 
-/// The number of calls that a listing took.
-fn pages_of(entries: &[ListedPermission]) -> usize {
-    entries.len().div_ceil(LIST_PERMISSIONS_PAGE_SIZE).max(1)
+/// Whether a listing is of grants on databases and tables only.
+fn lists_objects(filter: &GrantFilter) -> bool {
+    match filter {
+        GrantFilter::Type(kind) => PermissionResourceType::OBJECT_TYPES.contains(kind),
+        GrantFilter::Database(_)
+        | GrantFilter::AllTables(_)
+        | GrantFilter::Table(_)
+        | GrantFilter::TablesWithRelated => true,
+    }
+}
+
+/// Adds a listing of grants to an index. Returns the number of calls that it took.
+async fn list_into(
+    region: &impl ReadRegion,
+    filter: Option<&GrantFilter>,
+    builder: &RefCell<GrantIndexBuilder<'_>>,
+) -> Result<usize, CallError> {
+    let listing = match filter {
+        None => GrantListingMethod::Unfiltered,
+        Some(_) => GrantListingMethod::ByType,
+    };
+    let mut entries = 0;
+    let mut receive = |page: Vec<ListedPermission>| {
+        entries += page.len();
+        builder.borrow_mut().add(&page, listing);
+    };
+    region.list_grants(filter, &mut receive).await?;
+    Ok(entries.div_ceil(LIST_PERMISSIONS_PAGE_SIZE).max(1))
 }
 
 impl Prefetched {
@@ -210,12 +221,20 @@ impl Prefetched {
         mappings: &PrincipalMappings,
         wanted: GrantsToList,
     ) -> ObservationPair<GrantIndex> {
-        let (primary, standby) = join(
-            all_grants(primary, &mappings.0, wanted),
-            all_grants(standby, &mappings.1, wanted),
+        join(
+            Self::grants_of(primary, &mappings.0, wanted),
+            Self::grants_of(standby, &mappings.1, wanted),
         )
-        .await;
-        (present_or_unknown(primary), present_or_unknown(standby))
+        .await
+    }
+
+    /// Lists the grants of a Region.
+    pub(crate) async fn grants_of(
+        region: &impl ReadRegion,
+        mapping: &GrantMapping,
+        wanted: GrantsToList,
+    ) -> Observation<GrantIndex> {
+        present_or_unknown(all_grants(region, mapping, wanted).await)
     }
 
     /// Lists LF-Tags, named LF-Tag expressions and location registrations of both Regions.

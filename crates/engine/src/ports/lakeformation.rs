@@ -16,6 +16,9 @@ pub enum GrantFilter {
     Table(TableId),
     /// Grants on every resource of one type.
     Type(PermissionResourceType),
+    /// Grants on every table, its columns and its data cells filters: of the type `TABLE`, with `IncludeRelated`. That is
+    /// documented for one table only: the service may ignore it, refuse it or list nothing (D-5).
+    TablesWithRelated,
 }
 
 /// The `DataLakeResourceType` of a listing by type.

@@ -22,8 +22,9 @@ macro_rules! read_region_calls {
             fn attachments(
                 subject: &Subject, facet: Facet, columns: &[String]
             ) -> Result<Vec<ObservedAttachment>, CallError>;
-            fn grants_on(filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError>;
-            fn all_grants() -> Result<Vec<ListedPermission>, CallError>;
+            fn list_grants(
+                filter: Option<&GrantFilter>, receive: &mut dyn FnMut(Vec<ListedPermission>)
+            ) -> Result<(), CallError>;
             fn opt_ins() -> Result<Vec<OptIn>, CallError>;
             fn search_by_lf_tags(
                 target: LfTagPolicyTarget, expression: &LfTagExpression

@@ -5,10 +5,10 @@ use crate::observe::lf_tag_search::tables_with_differing_lf_tags;
 use crate::ports::{Clock as _, Environment, Ledger as _};
 use crate::reconcile::{Context, OutdatedListings, ReconcileOutcome};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use tokio::sync::Mutex;
-use twinlake_core::TableId;
+use twinlake_core::{Name, TableId};
 
 /// Makes the listings of a run, or of a part of one.
 pub(super) async fn prefetch<E: Environment>(
@@ -94,6 +94,24 @@ impl Listings {
             }
         }
         Rc::clone(&prefetched)
+    }
+
+    /// How many grants there are on each database and on what is in it, in the Region that has more. Empty if the
+    /// grants were not listed.
+    pub(super) async fn grants_by_database(&self) -> BTreeMap<Name, usize> {
+        let prefetched = Rc::clone(&*self.prefetched.lock().await);
+        let mut counts: BTreeMap<Name, usize> = BTreeMap::new();
+        let (primary, standby) = match &prefetched.grants {
+            Some((primary, standby)) => (primary.present(), standby.present()),
+            None => return counts,
+        };
+        for index in [primary, standby].into_iter().flatten() {
+            for (name, count) in index.counts_by_database() {
+                let known = counts.entry(name).or_default();
+                *known = (*known).max(count);
+            }
+        }
+        counts
     }
 
     /// Prepares the reconciliation of Lake Formation that ends a run. After changes, or with subjects out of sync,

@@ -47,8 +47,7 @@ fn listing_findings<E: Environment>(
             );
             findings.push((FindingKind::Unreadable, detail));
         }
-        if let Some(example) = index.inconsistent.first() {
-            let count = index.inconsistent.len();
+        if let Some((count, example)) = index.inconsistent() {
             let detail = format!(
                 "{count} x grant that only one of two listings of {region} shows, such as {example}; it \
                  counts as granted"
