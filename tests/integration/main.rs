@@ -38,6 +38,7 @@ mod s3_replication;
 mod scale;
 mod scan_intervals;
 mod service_answers;
+mod stale_listings;
 mod statement_audit;
 mod subject_states;
 mod switchover;

@@ -96,7 +96,7 @@ def test_the_projected_calls_are_those_of_the_resyncs(pair):
         total = sum(calls.values())
         print(name, total, projected[name])
         assert abs(projected[name] - total) <= TOLERANCE * total, (name, projected[name], total, calls)
-    assert sum(counted["first resync"].values()) > 150
+    assert sum(counted["first resync"].values()) > 120
 
 
 def test_the_cost_names_its_assumptions_and_adds_up(pair):

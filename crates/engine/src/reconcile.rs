@@ -448,6 +448,12 @@ async fn reads_more<E: Environment>(
     plan: &Plan,
     listings: &mut RoundListings<'_>,
 ) -> bool {
+    if listings.prefetched.is_older_than_changes && !plan.is_empty() {
+        session.repeat_round();
+        session.reread_everything();
+        listings.renew(session).await;
+        return true;
+    }
     if (plan.needs_full_grant_read > 0 || session.needs_grant_recheck(plan))
         && !listings.are_all_grants_listed
     {
@@ -471,7 +477,10 @@ async fn reads_more<E: Environment>(
         session.repeat_round();
         let is_listed = session.read_requests.len() > MAX_GRANTS_READ_ONE_BY_ONE;
         listings.set_grants(match is_listed {
-            true => Some(session.list_requested_grants().await),
+            true => {
+                let earlier = listings.prefetched.grants.as_ref();
+                Some(session.list_requested_grants(earlier).await)
+            }
             false => None,
         });
         return true;

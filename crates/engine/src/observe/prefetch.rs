@@ -40,6 +40,9 @@ pub struct Prefetched {
     pub opt_ins: Option<ObservationPair<OptIns>>,
     /// When the listings of Lake Formation began, if that was before the reconciliation.
     pub listed_since: Option<Timestamp>,
+    /// Whether the run has changed something since it made these listings. They may show that nothing is to change;
+    /// no change is made by them.
+    pub is_older_than_changes: bool,
 }
 
 /// How principals and locations of the primary and of the standby are translated.

@@ -26,9 +26,31 @@ impl<E: Environment> Session<'_, E> {
         self.list_grants(GrantsToList::All).await
     }
 
-    /// Lists the grants of both Regions that the next round reads.
-    pub(super) async fn list_requested_grants(&self) -> ObservationPair<GrantIndex> {
-        self.list_grants(self.requested_grants()).await
+    /// Lists the grants of both Regions that the next round reads, after those of an earlier listing. On databases that
+    /// the standby lacked nobody can have made grants since that: the service refuses grants on what does not exist, and
+    /// what somebody has created since then makes the creation fail. So its earlier listing stands.
+    pub(super) async fn list_requested_grants(
+        &self,
+        earlier: Option<&ObservationPair<GrantIndex>>,
+    ) -> ObservationPair<GrantIndex> {
+        let wanted = self.requested_grants();
+        let earlier = earlier.filter(|_| self.requests_only_new_databases());
+        if let Some((_, standby @ Observation::Present(_))) = earlier {
+            let mappings =
+                crate::observe::principal_mappings(self.context.policy, self.context.epoch);
+            let primary = Prefetched::grants_of(self.context.primary, &mappings.0, wanted).await;
+            return (primary, standby.clone());
+        }
+        self.list_grants(wanted).await
+    }
+
+    /// Whether the next round reads only databases, and what is in databases, that the standby lacks.
+    fn requests_only_new_databases(&self) -> bool {
+        self.read_requests.keys().all(|subject| {
+            let database = subject.database();
+            let in_standby = database.and_then(|name| self.snapshots.standby.databases.get(name));
+            matches!(in_standby, Some(Observation::Absent(_)))
+        })
     }
 
     async fn list_grants(&self, wanted: GrantsToList) -> ObservationPair<GrantIndex> {

@@ -1,5 +1,6 @@
 //! The listings that the reconciliations of a resync start from.
 
+use crate::grant_index::GrantIndex;
 use crate::observe::Prefetched;
 use crate::observe::lf_tag_search::tables_with_differing_lf_tags;
 use crate::ports::{Clock as _, Environment, Ledger as _};
@@ -8,7 +9,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use tokio::sync::Mutex;
-use twinlake_core::{Name, TableId};
+use twinlake_core::grant::Resource;
+use twinlake_core::snapshot::Observation;
+use twinlake_core::{LfSubject, Name, PermissionGrant, Subject, TableId};
 
 /// Makes the listings of a run, or of a part of one.
 pub(super) async fn prefetch<E: Environment>(
@@ -116,20 +119,26 @@ impl Listings {
 
     /// Prepares the reconciliation of Lake Formation that ends a run. After changes, or with subjects out of sync,
     /// it starts from new listings: what a run creates may be shown by a grant that was revoked, or hidden by an
-    /// opt-in that was made, since its first listing. These leave out the grants: the listing of all grants grows with their number, and few of
-    /// them are on LF-Tags.
+    /// opt-in that was made, since its first listing. These leave out the grants: the listing of all grants grows with
+    /// their number, and few of them are on LF-Tags. Where no grant is by LF-Tags, none of those outside databases shows
+    /// what a run creates: then only the opt-ins are listed again, and everything else before it is changed.
     pub(super) async fn prepare_last<E: Environment>(
         &mut self,
         context: &Context<'_, E>,
         has_changes: bool,
         has_problems: bool,
     ) {
-        if has_problems || has_changes || self.outdated.get() == OutdatedListings::All {
-            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-            let (primary, standby) = (context.primary, context.standby);
+        let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+        let (primary, standby) = (context.primary, context.standby);
+        let is_outdated = self.outdated.get() == OutdatedListings::All;
+        let listed = Rc::make_mut(self.prefetched.get_mut());
+        if has_problems || is_outdated || (has_changes && may_have_grants_by_lf_tags(listed)) {
             let listed =
                 Prefetched::lake_formation_without_grants(primary, standby, &mappings).await;
             *self = Self::new(listed);
+        } else if has_changes {
+            listed.opt_ins = Some(Prefetched::opt_ins(primary, standby, &mappings).await);
+            listed.is_older_than_changes = true;
         }
     }
 
@@ -161,4 +170,23 @@ impl Listings {
     pub(super) fn read_tables_by_name(&mut self, by_name: bool) {
         Rc::make_mut(self.prefetched.get_mut()).tables_by_name = by_name;
     }
+}
+
+/// Whether a Region may have grants by LF-Tags. The standby may have no grants at all.
+fn may_have_grants_by_lf_tags(listed: &Prefetched) -> bool {
+    let permissions = Subject::LakeFormation(LfSubject::Permissions);
+    let is_by_lf_tags =
+        |grant: &PermissionGrant| matches!(grant.resource, Resource::LfTagPolicy { .. });
+    let may_have = |listed: &Observation<GrantIndex>, may_be_empty: bool| match listed {
+        Observation::Present(index) => {
+            let is_complete = match may_be_empty {
+                true => !index.is_partly_refused(&permissions),
+                false => index.proves_absence_on(&permissions),
+            };
+            !is_complete || index.on(&permissions).keys().any(is_by_lf_tags)
+        }
+        Observation::Absent(_) | Observation::Unknown(_) => true,
+    };
+    let listed = listed.grants.as_ref();
+    listed.is_none_or(|(primary, standby)| may_have(primary, false) || may_have(standby, true))
 }
