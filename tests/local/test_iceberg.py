@@ -115,7 +115,7 @@ class Lake:
         shutil.rmtree(self.primary)
 
     def check(self):
-        done = twinlake("check", self.metadata, f"--also={self.standby}", "--json")
+        done = twinlake("check", self.metadata, f"--allow-location={self.standby}", "--json")
         assert done.returncode in (0, 2), done.stdout + done.stderr
         return {finding["kind"] for finding in json.loads(done.stdout)}
 

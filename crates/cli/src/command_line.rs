@@ -429,7 +429,10 @@ mod tests {
                 "source-region"
             ]
         );
-        assert_eq!(options(&["iceberg", "check"]), ["also", "json", "region"]);
+        assert_eq!(
+            options(&["iceberg", "check"]),
+            ["allow-location", "json", "region"]
+        );
         assert_eq!(options(&["iceberg", "show"]), ["json", "region"]);
     }
 

@@ -75,7 +75,7 @@ pub struct RelocateArgs {
     /// Pairs must cover every path in the metadata. The longest location that covers a path decides.
     #[arg(long = "map", value_name = "PRIMARY=STANDBY", required = true)]
     pub pairs: Vec<String>,
-    /// The directory below `_twinlake` [default: the table's UUID]
+    /// The name of the directory below `_twinlake` that the files are written into [default: the table's UUID]
     #[arg(long, value_name = "ID")]
     pub pairing_id: Option<String>,
     /// Read the metadata and the delete files in the primary instead of their replicas
@@ -95,7 +95,7 @@ pub struct CheckArgs {
     /// Another location that files of the table may lie in; repeatable [default: only the bucket of the
     /// metadata.json, or for a local table its directory]
     #[arg(long, value_name = "LOCATION")]
-    pub also: Vec<String>,
+    pub allow_location: Vec<String>,
 }
 
 /// Arguments of `twinlake iceberg show`.
@@ -345,7 +345,12 @@ async fn check(args: &CheckArgs, progress: &TerminalProgress) -> Result<CommandO
     let files = args.table.files().await;
     let metadata_path = args.table.metadata_path(&files, &args.table.table).await?;
     let home = home_of(&metadata_path);
-    let locations = FileLocations::new(args.also.iter().map(String::as_str).chain([home.as_str()]));
+    let locations = FileLocations::new(
+        args.allow_location
+            .iter()
+            .map(String::as_str)
+            .chain([home.as_str()]),
+    );
     let locations = locations.map_err(|error| CliError::Usage(error.to_string()))?;
     let report = match check_replica(&files, &metadata_path, &locations, progress).await {
         Ok(report) => report,
