@@ -25,6 +25,7 @@ mod lf_tag_lease;
 mod links;
 mod many_partitions;
 mod monitor;
+mod named_revokes;
 mod out_of_band_changes;
 mod partial_scopes;
 mod partition_problems;

@@ -25,10 +25,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{AuditRule, Rejection};
 use twinlake_core::event::EventContext;
 use twinlake_core::heartbeat::Heartbeat;
-use twinlake_core::plan::FindingKind;
+use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::ReadRequest;
-use twinlake_core::step::StepTarget;
-use twinlake_core::{Alert, AlertKind, CallError, Facet, Scope, Subject, TableId, Timestamp};
+use twinlake_core::step::{Step, StepTarget};
+use twinlake_core::{
+    Alert, AlertKind, CallError, Facet, PermissionGrant, Scope, Subject, TableId, Timestamp,
+};
 
 /// One message of a batch.
 #[derive(Clone, Debug)]
@@ -395,6 +397,15 @@ fn conclude(
     (alerts, messages.chain(look_again.messages).collect())
 }
 
+/// Whether an event named a revoke that was not made.
+fn has_open_revokes(part: &Scope, outcome: &ReconcileOutcome) -> bool {
+    let is_revoked = |grant: &PermissionGrant| {
+        let mut applied = outcome.applied.iter();
+        applied.any(|step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant))
+    };
+    !part.named_revokes.keys().all(is_revoked)
+}
+
 /// What waits after a reconciliation: what the outcome says, what could not be read, and what the audit rejected,
 /// also if no message requested it. Returns besides which subjects of such problems are sent again, as alerts name
 /// them.
@@ -404,10 +415,14 @@ fn with_unread_and_rejected(
 ) -> (Option<(Scope, String)>, BTreeSet<String>) {
     const REJECTED: &str = "the audit rejected its plan";
     let mut waiting = outcome.waiting.clone();
-    let unread = outcome.findings.iter();
-    let unread = unread
-        .filter(|finding| finding.kind.is_failed_read() && finding.kind != FindingKind::Denied);
-    let unread: BTreeSet<Subject> = unread.map(|finding| finding.subject.clone()).collect();
+    let failed = outcome.findings.iter();
+    let failed = failed.filter(|finding| finding.kind.is_failed_read());
+    let (denied, unread): (Vec<&Finding>, Vec<&Finding>) =
+        failed.partition(|finding| finding.kind == FindingKind::Denied);
+    let [denied, unread] = [denied, unread].map(|findings| -> BTreeSet<Subject> {
+        let subjects = findings.into_iter().map(|finding| &finding.subject);
+        subjects.cloned().collect()
+    });
     let rejected = outcome.rejections.iter().filter(|one| may_pass_later(one));
     let rejected: Vec<&Rejection> = rejected.collect();
     let is_any_whole = rejected.iter().any(|one| one.targets.is_empty());
@@ -426,6 +441,10 @@ fn with_unread_and_rejected(
         let reason = match is_any_whole || rests_on(&part, &rejected) {
             true => REJECTED,
             false if rests_on(&part, &unread) => "it could not be read",
+            // Only the event says that a grant is revoked which the standby may not list any more.
+            false if has_open_revokes(&part, outcome) && rests_on(&part, &denied) => {
+                "a right of Twinlake's role is missing"
+            }
             false => continue,
         };
         let (all, _) = waiting.get_or_insert_with(|| (Scope::default(), reason.to_owned()));

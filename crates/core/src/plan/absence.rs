@@ -74,16 +74,7 @@ pub(super) fn unproven_absence(
         return None;
     }
     if !proof.is_administrator {
-        return Some(match &snapshot.settings {
-            Some(Observation::Unknown(error)) => (
-                finding_kind(error),
-                "the data lake settings there could not be read",
-            ),
-            Some(Observation::Present(_) | Observation::Absent(_)) | None => (
-                FindingKind::Denied,
-                "Twinlake's role is no longer a data lake administrator there",
-            ),
-        });
+        return Some(why_not_all_is_seen(snapshot));
     }
     if !proof.not_returned || !proof.unlisted {
         let why = "a read by name and a complete listing do not both lack it";
@@ -94,8 +85,29 @@ pub(super) fn unproven_absence(
                    deletion; name it to `twinlake approve-deletions` if it was deleted";
         return Some((FindingKind::OnHold, why));
     }
-    let why = "no event named the deletion, and no other object of its parent was seen";
+    let why =
+        "no event named the deletion, and no other object of the same database or catalog was seen";
     Some((FindingKind::Denied, why))
+}
+
+/// Returns why what a Region does not show may exist there all the same, with the kind of the finding; `None` if
+/// Twinlake's role sees everything.
+pub(super) fn unproven_sight(snapshot: &Snapshot) -> Option<(FindingKind, &'static str)> {
+    (!snapshot.is_administrator).then(|| why_not_all_is_seen(snapshot))
+}
+
+/// Whether the role has lost its rights, or whether that could not be read: the second is read again.
+fn why_not_all_is_seen(snapshot: &Snapshot) -> (FindingKind, &'static str) {
+    match &snapshot.settings {
+        Some(Observation::Unknown(error)) => (
+            finding_kind(error),
+            "the data lake settings there could not be read",
+        ),
+        Some(Observation::Present(_) | Observation::Absent(_)) | None => (
+            FindingKind::Denied,
+            "Twinlake's role is no longer a data lake administrator there",
+        ),
+    }
 }
 
 /// A proof, as if another object of the same parent had been seen, and no read had been refused.

@@ -1,6 +1,7 @@
 //! Plans the attachments of a database or a table: partition indexes, column statistics, Glue
 //! tags, data cells filters, LF-Tag assignments, opt-ins.
 
+use super::absence::unproven_sight;
 use super::columns::{column_paths, names_path};
 use super::{FindingKind, PlanBuilder};
 use crate::catalog::{
@@ -242,21 +243,15 @@ fn removals(
         observed.index_status == IndexStatus::Present && is_missing
     });
     let extra: Vec<&AttachmentKey> = extra.map(|(key, _)| key).collect();
-    if let (Some(first), true, false) = (
+    if let (Some(first), true, Some((kind, why))) = (
         extra.first(),
         facet.is_permission(),
-        builder.inputs.primary.is_administrator,
+        unproven_sight(builder.inputs.primary),
     ) {
         let reason = format!(
-            "its {first} was not found in the primary, and its deletion is not proven: Twinlake's \
-             role is no longer a data lake administrator there"
+            "its {first} was not found in the primary, and its deletion is not proven: {why}"
         );
-        builder.mark_not_in_sync(
-            subject,
-            SubjectState::OutOfSync,
-            FindingKind::Denied,
-            reason,
-        );
+        builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
         return Vec::new();
     }
     if let (Some(first), DeletionPolicy::Retain, false) = (

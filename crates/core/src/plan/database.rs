@@ -1,5 +1,6 @@
 //! Plans databases.
 
+use super::absence::unproven_absence;
 use super::link::{self, LinkConflict};
 use super::{
     Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, iceberg, opt_ins, pairing,
@@ -310,15 +311,10 @@ pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
             narrow(builder, name, grants::plan_named_revokes_only);
             continue;
         }
-        if !proof.is_complete() {
+        if let Some((kind, why)) = unproven_absence(inputs.primary, proof) {
             let reason =
-                "it was not found in the primary, and its deletion is not proven".to_owned();
-            builder.mark_not_in_sync(
-                &subject,
-                SubjectState::OutOfSync,
-                FindingKind::Denied,
-                reason,
-            );
+                format!("it was not found in the primary, and its deletion is not proven: {why}");
+            builder.mark_not_in_sync(&subject, SubjectState::OutOfSync, kind, reason);
             grants::plan_own_revokes(builder, &subject);
         } else if inputs.policy.deletions == DeletionPolicy::Retain {
             let reason = "it was deleted in the primary, and the policy retains it".to_owned();

@@ -1,6 +1,6 @@
 //! Plans user-defined functions.
 
-use super::{FindingKind, PlanBuilder, database::mark_withheld, link};
+use super::{FindingKind, PlanBuilder, absence::unproven_absence, database::mark_withheld, link};
 use crate::catalog::{Function, Observed, differences, digest};
 use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::FunctionId;
@@ -53,15 +53,11 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &FunctionId) {
             if !is_paired(inputs.epoch, inputs.rows.get(&subject), existing) {
                 return;
             }
-            if !proof.is_complete() {
-                let reason =
-                    "it was not found in the primary, and its deletion is not proven".to_owned();
-                builder.mark_not_in_sync(
-                    &subject,
-                    SubjectState::OutOfSync,
-                    FindingKind::Denied,
-                    reason,
+            if let Some((kind, why)) = unproven_absence(inputs.primary, proof) {
+                let reason = format!(
+                    "it was not found in the primary, and its deletion is not proven: {why}"
                 );
+                builder.mark_not_in_sync(&subject, SubjectState::OutOfSync, kind, reason);
             } else if inputs.policy.deletions == DeletionPolicy::Retain {
                 let reason = "it was deleted in the primary, and the policy retains it".to_owned();
                 builder.mark_not_in_sync(

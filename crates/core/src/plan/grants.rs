@@ -1,7 +1,10 @@
 //! Plans the grants of one subject: revokes first, then grants.
 
+use super::absence::unproven_sight;
 use super::administrators::{Ignored, ignored, without_implicit};
-use super::{FindingKind, PlanBuilder, attachment, column_visibility, lakeformation, link};
+use super::{
+    FindingKind, PlanBuilder, attachment, column_visibility, finding_kind, lakeformation, link,
+};
 use crate::catalog::MaybeLink;
 use crate::grant::{Grants, Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::{LedgerRow, SubjectState};
@@ -43,6 +46,8 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
             if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
                 outcome.pairing = pairing;
             }
+            // What an event named is revoked whether or not the standby lists it.
+            plan_named_revokes_only(builder, subject);
             return false;
         }
         (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return true,
@@ -54,13 +59,8 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     let Some(ignored) = ignored(builder) else {
         let reason =
             "the data lake settings could not be read, so its grants are not changed".to_owned();
-        mark_not_in_sync(
-            builder,
-            subject,
-            SubjectState::OutOfSync,
-            FindingKind::Denied,
-            reason,
-        );
+        let kind = kind_of_unread_settings(builder);
+        mark_not_in_sync(builder, subject, SubjectState::OutOfSync, kind, reason);
         return false;
     };
     // Grants on what is below a resource link belong to the link's target.
@@ -250,13 +250,8 @@ pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bo
     };
     let Some(ignored) = ignored(builder) else {
         let reason = "the data lake settings could not be read, so it is not deleted".to_owned();
-        mark_not_in_sync(
-            builder,
-            subject,
-            SubjectState::OutOfSync,
-            FindingKind::Unreadable,
-            reason,
-        );
+        let kind = kind_of_unread_settings(builder);
+        mark_not_in_sync(builder, subject, SubjectState::OutOfSync, kind, reason);
         return false;
     };
     let is_link = link::is_link(builder.inputs.standby, subject);
@@ -373,23 +368,32 @@ fn hold_unproven_revokes(
         );
         return false;
     }
-    let (kind, reason) = if primary.is_administrator {
-        (
-            FindingKind::Unreadable,
-            "the primary lists no grant at all, or refuses to list those of a resource type",
-        )
-    } else {
-        (
-            FindingKind::Denied,
-            "Twinlake's role is no longer a data lake administrator there",
-        )
-    };
+    let (kind, reason) = unproven_sight(primary).unwrap_or((
+        FindingKind::Unreadable,
+        "the primary lists no grant at all, or refuses to list those of a resource type",
+    ));
     let reason = format!(
         "the primary seems to lack {}, and that is not proven: {reason}",
         counted(dropped, "grant")
     );
     mark_not_in_sync(builder, subject, SubjectState::OutOfSync, kind, reason);
     false
+}
+
+/// The kind of the finding that the data lake settings of a Region could not be read.
+fn kind_of_unread_settings(builder: &PlanBuilder<'_>) -> FindingKind {
+    let regions = [builder.inputs.primary, builder.inputs.standby];
+    let mut kinds = regions
+        .into_iter()
+        .filter_map(|snapshot| match &snapshot.settings {
+            Some(Observation::Unknown(error)) => Some(finding_kind(error)),
+            Some(Observation::Present(_) | Observation::Absent(_)) | None => None,
+        });
+    // Where one read is denied, another attempt does not help.
+    match kinds.any(|kind| kind == FindingKind::Denied) {
+        true => FindingKind::Denied,
+        false => FindingKind::Unreadable,
+    }
 }
 
 /// Records that a subject is not in sync because of its grants.

@@ -1,5 +1,6 @@
 //! Plans tables.
 
+use super::absence::unproven_absence;
 use super::columns::TableChange;
 use super::link::{self, LinkConflict};
 use super::{
@@ -467,20 +468,10 @@ fn plan_absent_in_primary(
         narrow(builder, id, Some(existing), grants::plan_own_revokes);
         return;
     }
-    if !proof.is_complete() {
-        let reason = if proof.is_administrator {
-            "no event named the deletion, and no other object of its database was seen"
-        } else {
-            "Twinlake's role is no longer a data lake administrator there"
-        };
+    if let Some((kind, why)) = unproven_absence(builder.inputs.primary, proof) {
         let reason =
-            format!("it was not found in the primary, and its deletion is not proven: {reason}");
-        builder.mark_not_in_sync(
-            subject,
-            SubjectState::OutOfSync,
-            FindingKind::Denied,
-            reason,
-        );
+            format!("it was not found in the primary, and its deletion is not proven: {why}");
+        builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
         grants::plan_own_revokes(builder, subject);
     } else if builder.inputs.policy.deletions == DeletionPolicy::Retain {
         let reason = "it was deleted in the primary, and the policy retains it".to_owned();
