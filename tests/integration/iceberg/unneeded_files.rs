@@ -206,6 +206,34 @@ fn the_files_of_an_earlier_directory_are_removed_once() {
     assert_eq!(own_paths(files), needed_files(files, &second));
 }
 
+/// Two tables change their names: what one entry leaves behind, the other one shows under the same file names.
+#[test]
+fn the_files_of_an_earlier_directory_stay_while_another_entry_has_its_location() {
+    let lake = Lake::new();
+    let files = &lake.harness.table_files;
+    let mut table = LakeTable::new(files, "orders");
+    let first = table.append();
+    lake.commit(&table, &first);
+    let shown = lake.pointer().unwrap();
+    let earlier = own_paths(files);
+    let mut moved = LakeTable::new(files, "moved");
+    let second = moved.append();
+    moved.arrive_all();
+    lake.point_in(
+        &format!("{SOURCE}/sales/moved"),
+        "UpdateTable",
+        &second,
+        &["id"],
+    );
+    create_entry(&lake, "orders_old", &first);
+    assert!(lake.pointer().unwrap().contains("/moved/"));
+    for _ in 0..30 {
+        lake.wait_hours(1);
+        assert!(own_paths(files).is_superset(&earlier));
+        assert_eq!(faults(files, &shown), Vec::<String>::new());
+    }
+}
+
 /// After a takeover the files are the table's own, also if the Region becomes the standby again.
 #[test]
 fn what_was_written_in_an_earlier_epoch_is_never_removed() {
@@ -378,21 +406,26 @@ fn a_look_that_another_function_overtook_records_and_removes_nothing() {
     let _ = unneeded;
 }
 
+/// Registers the table `orders` under another name.
+fn create_entry(lake: &Lake, name: &str, metadata: &str) {
+    let input = json!({"DatabaseName": "sales", "TableInput": {
+        "Name": name, "TableType": "EXTERNAL_TABLE", "PartitionKeys": [],
+        "StorageDescriptor": {
+            "Columns": [{"Name": "id", "Type": "int"}], "Location": format!("{SOURCE}/sales/orders"),
+        },
+        "Parameters": {"table_type": "ICEBERG", "metadata_location": metadata}}});
+    lake.harness.call(PRIMARY, "CreateTable", &input).unwrap();
+    let events = lake.harness.take_events();
+    lake.harness.deliver(&events).unwrap();
+    lake.run_queue();
+}
+
 /// Somebody registers the table under another name, at the commit before the newest.
 #[test]
 fn nothing_is_removed_while_two_entries_have_one_location() {
     let lake = Lake::new();
     let (_, [first, _], unneeded) = with_unneeded_file(&lake);
-    let input = json!({"DatabaseName": "sales", "TableInput": {
-        "Name": "copy", "TableType": "EXTERNAL_TABLE", "PartitionKeys": [],
-        "StorageDescriptor": {
-            "Columns": [{"Name": "id", "Type": "int"}], "Location": format!("{SOURCE}/sales/orders"),
-        },
-        "Parameters": {"table_type": "ICEBERG", "metadata_location": first}}});
-    lake.harness.call(PRIMARY, "CreateTable", &input).unwrap();
-    let events = lake.harness.take_events();
-    lake.harness.deliver(&events).unwrap();
-    lake.run_queue();
+    create_entry(&lake, "copy", &first);
     lake.wait_hours(60);
     assert!(lake.harness.table_files.files().contains_key(&unneeded));
 }

@@ -132,14 +132,12 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         // If the shown metadata.json cannot be read, nothing is removed; the look says why.
         let pointer = table.standby_pointer.as_deref();
         let now = self.clock.now();
+        let due = memory.memory.due_removals(now);
+        let due: BTreeSet<&str> = due.filter_map(unneeded_removal::table_location).collect();
         let location = row.source_location.as_deref();
-        let unneeded =
-            match memory.memory.has_due_removals(now) && !self.is_only_entry(id, location).await? {
-                true => Vec::new(),
-                false => begin_removal(self.files, &mut memory, &replica, pointer, now)
-                    .await
-                    .unwrap_or_default(),
-            };
+        let unshared = self.unshared_locations((id, location), due).await?;
+        let removal = begin_removal(self.files, &mut memory, &replica, pointer, (now, &unshared));
+        let unneeded = removal.await.unwrap_or_default();
         let mut look = Look::default();
         let tries = self.try_commits(&replica, entry, (&mut memory, &mut look), &is_late);
         if time_limit::within(tries, stop_at, self.clock.now())
@@ -165,15 +163,38 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         self.record(&subject, &replica, entry, look).await
     }
 
-    /// Whether no other entry has the location of a table. Another one may show a commit of which the memory of
-    /// this one knows nothing.
-    async fn is_only_entry(&self, id: &TableId, location: Option<&str>) -> Result<bool, CallError> {
-        let Some(Ok(location)) = location.map(Location::parse) else {
-            return Ok(false);
+    /// Those of the locations in the standby that no entry has but that of the table itself. Another one may show a
+    /// commit of which the memory of this table knows nothing: also at a former location of the table, where the file
+    /// names of a table that has it now are the same.
+    async fn unshared_locations(
+        &self,
+        (id, own): (&TableId, Option<&str>),
+        locations: BTreeSet<&str>,
+    ) -> Result<BTreeSet<String>, CallError> {
+        let own = own.and_then(|own| Location::parse(own).ok());
+        let Ok(map) = path_map(self.policy, self.epoch) else {
+            return Ok(BTreeSet::new());
         };
-        let (bucket, prefix) = (location.bucket(), location.prefix());
-        let tables = self.ledger.tables_at_location(bucket, &prefix).await?;
-        Ok(tables == [id.clone()])
+        let mut unshared = BTreeSet::new();
+        for location in locations {
+            let source = map.source_of(location);
+            let Some(Ok(source)) = source.map(|source| Location::parse(&source)) else {
+                continue;
+            };
+            let (bucket, prefix) = (source.bucket(), source.prefix());
+            let tables = self.ledger.tables_at_location(bucket, &prefix).await?;
+            let is_own = own
+                .as_ref()
+                .is_some_and(|own| own.bucket() == bucket && own.prefix() == prefix);
+            let is_unshared = match is_own {
+                true => tables == [id.clone()],
+                false => tables.is_empty(),
+            };
+            if is_unshared {
+                unshared.insert(location.to_owned());
+            }
+        }
+        Ok(unshared)
     }
 
     async fn try_commits(

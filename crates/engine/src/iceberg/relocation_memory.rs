@@ -240,9 +240,9 @@ impl RelocationMemory {
         self.unneeded.has(path)
     }
 
-    /// Whether unneeded files are to be removed.
-    pub(super) fn has_due_removals(&self, now: Timestamp) -> bool {
-        self.unneeded.has_due(now)
+    /// The unneeded files that are to be removed.
+    pub(super) fn due_removals(&self, now: Timestamp) -> impl Iterator<Item = &str> {
+        self.unneeded.due(now)
     }
 
     /// Whether one of these paths is that of a file which was rewritten.
@@ -267,8 +267,14 @@ impl RelocationMemory {
 
     /// Records that the unneeded files which are due are removed, and returns their paths. None of them is
     /// returned if the memory does not know all that the shown metadata.json needs: `named` are the paths in the
-    /// standby of all manifest lists, and of manifests without a list, that it names.
-    pub(super) fn begin_removal(&mut self, named: &BTreeSet<&str>, now: Timestamp) -> Vec<String> {
+    /// standby of all manifest lists, and of manifests without a list, that it names. Files that may not be removed
+    /// stay unneeded.
+    pub(super) fn begin_removal(
+        &mut self,
+        named: &BTreeSet<&str>,
+        now: Timestamp,
+        may_be_removed: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
         let files = self.relocations.iter();
         let sources: BTreeMap<&str, &str> = files
             .map(|(source, file)| (file.path.as_str(), source))
@@ -285,6 +291,6 @@ impl RelocationMemory {
         if !self.is_whole() || !reached.iter().all(is_known) {
             return Vec::new();
         }
-        self.unneeded.begin_removal(now)
+        self.unneeded.begin_removal(now, may_be_removed)
     }
 }

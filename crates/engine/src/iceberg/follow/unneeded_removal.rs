@@ -17,13 +17,14 @@ use twinlake_iceberg::{OWN_DIRECTORY, TableMetadata};
 ///
 /// Nothing is due unless the entry in the standby shows what Twinlake relocated, and the memory knows each
 /// manifest list that the shown metadata.json names. Its log names replicas of the primary's metadata files, or
-/// files of an earlier epoch, which are never due; if it names a relocated one of this epoch, nothing is.
+/// files of an earlier epoch, which are never due; if it names a relocated one of this epoch, nothing is. Besides, only
+/// files below the `unshared` table locations are: what another entry may show stays.
 pub(super) async fn begin_removal(
     files: &impl TableFiles,
     stored: &mut StoredMemory,
     replica: &IcebergReplica,
     standby_pointer: Option<&str>,
-    now: Timestamp,
+    (now, unshared): (Timestamp, &BTreeSet<String>),
 ) -> Result<Vec<String>, IcebergError> {
     let shown = replica.shown.as_ref();
     let Some(pointer) = shown
@@ -38,7 +39,9 @@ pub(super) async fn begin_removal(
         return Ok(Vec::new());
     }
     memory.record_shown(now);
-    if !memory.has_due_removals(now) {
+    let may_be_removed =
+        |path: &str| table_location(path).is_some_and(|location| unshared.contains(location));
+    if !memory.due_removals(now).any(may_be_removed) {
         return Ok(Vec::new());
     }
     let Some(bytes) = files.get(pointer).await? else {
@@ -57,13 +60,20 @@ pub(super) async fn begin_removal(
             None => named.extend(snapshot.manifests.iter().map(String::as_str)),
         }
     }
-    let due = memory.begin_removal(&named, now);
+    let due = memory.begin_removal(&named, now, may_be_removed);
     let gone = gone_files(files, memory.elsewhere(&due)).await;
     memory.forget_removed(&gone);
     Ok(due
         .into_iter()
         .filter(|path| !gone.contains(path))
         .collect())
+}
+
+/// The location of the table that a rewritten file was written for; `None` if the path is not one of a rewritten file.
+pub(super) fn table_location(path: &str) -> Option<&str> {
+    let (directory, _) = path.rsplit_once('/')?;
+    let (own_directory, _) = directory.rsplit_once('/')?;
+    own_directory.strip_suffix(OWN_DIRECTORY)?.strip_suffix('/')
 }
 
 /// Those of the paths where no file is: an earlier look removed it. A path that cannot be asked for is not among them.
@@ -78,9 +88,7 @@ async fn gone_files(files: &impl TableFiles, paths: Vec<String>) -> BTreeSet<Str
 
 /// Removes files. One that could not be removed is removed by a later look.
 pub(super) async fn remove(files: &impl TableFiles, paths: &[String], is_late: &dyn Fn() -> bool) {
-    let directory = format!("/{OWN_DIRECTORY}/");
-    let own = paths.iter().filter(|path| path.contains(&directory));
-    stream::iter(own)
+    stream::iter(paths)
         .for_each_concurrent(CONCURRENT_FILES, |path| async move {
             if !is_late() {
                 let _ = files.remove(path).await;

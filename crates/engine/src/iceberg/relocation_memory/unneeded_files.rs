@@ -70,20 +70,22 @@ impl UnneededFiles {
         since.is_some_and(|at| at.plus_secs(UNNEEDED_GRACE_SECS) <= now)
     }
 
-    /// Whether a file is to be removed.
-    pub(super) fn has_due(&self, now: Timestamp) -> bool {
-        let mut since = self.since.values();
-        since.any(|since| Self::is_due(*since, now))
+    /// The files that are to be removed.
+    pub(super) fn due(&self, now: Timestamp) -> impl Iterator<Item = &str> {
+        let due = self.since.iter();
+        due.filter(move |(_, since)| Self::is_due(**since, now))
+            .map(|(path, _)| path.as_str())
     }
 
-    /// Marks the files that are due as being removed, and returns them. Delete them only after this is stored.
-    pub(super) fn begin_removal(&mut self, now: Timestamp) -> Vec<String> {
-        let due = self.since.iter();
-        let due = due.filter(|(_, since)| Self::is_due(**since, now));
-        let due: Vec<String> = due
-            .map(|(path, _)| path.clone())
-            .take(MAX_REMOVED_FILES)
-            .collect();
+    /// Marks the files that are due, and may be removed, as being removed, and returns them. Delete them only after
+    /// this is stored.
+    pub(super) fn begin_removal(
+        &mut self,
+        now: Timestamp,
+        may_be_removed: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let due = self.due(now).filter(|path| may_be_removed(path));
+        let due: Vec<String> = due.take(MAX_REMOVED_FILES).map(str::to_owned).collect();
         for path in &due {
             self.since.remove(path);
             self.being_removed.insert(path.clone(), now);
@@ -98,6 +100,10 @@ mod tests {
 
     const DAY: i64 = UNNEEDED_GRACE_SECS;
 
+    fn has_due(files: &UnneededFiles, now: Timestamp) -> bool {
+        files.due(now).next().is_some()
+    }
+
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_millis(0).plus_secs(secs)
     }
@@ -106,13 +112,16 @@ mod tests {
     fn a_file_is_removed_a_day_after_the_entry_showed_a_commit_without_it() {
         let mut files = UnneededFiles::default();
         files.release("f".to_owned());
-        assert!(!files.has_due(at(9 * DAY)), "the entry may still need it");
+        assert!(!has_due(&files, at(9 * DAY)), "the entry may still need it");
         files.record_shown(at(100));
         files.release("f".to_owned());
         files.record_shown(at(200));
-        assert!(!files.has_due(at(DAY + 99)) && files.has_due(at(DAY + 100)));
-        assert_eq!(files.begin_removal(at(DAY + 99)), Vec::<String>::new());
-        assert_eq!(files.begin_removal(at(DAY + 100)), ["f"]);
+        assert!(!has_due(&files, at(DAY + 99)) && has_due(&files, at(DAY + 100)));
+        assert_eq!(
+            files.begin_removal(at(DAY + 99), |_| true),
+            Vec::<String>::new()
+        );
+        assert_eq!(files.begin_removal(at(DAY + 100), |_| true), ["f"]);
         assert!(files.is_being_removed("f") && !files.reclaim("f"));
     }
 
@@ -122,7 +131,10 @@ mod tests {
         files.release("f".to_owned());
         files.record_shown(at(0));
         assert!(files.reclaim("f") && !files.reclaim("f"));
-        assert_eq!(files.begin_removal(at(9 * DAY)), Vec::<String>::new());
+        assert_eq!(
+            files.begin_removal(at(9 * DAY), |_| true),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -130,15 +142,15 @@ mod tests {
         let mut files = UnneededFiles::default();
         files.release("f".to_owned());
         files.record_shown(at(0));
-        assert_eq!(files.begin_removal(at(DAY)).len(), 1);
+        assert_eq!(files.begin_removal(at(DAY), |_| true).len(), 1);
         files.record_shown(at(DAY + REMOVAL_SECS - 1));
         assert!(files.is_being_removed("f"));
         files.record_shown(at(DAY + REMOVAL_SECS));
         assert!(!files.is_being_removed("f"));
         let later = at(2 * DAY + REMOVAL_SECS);
-        assert_eq!(files.clone().begin_removal(later), ["f"]);
+        assert_eq!(files.clone().begin_removal(later, |_| true), ["f"]);
         files.forget(|path| path == "f");
-        assert!(!files.has_due(later));
+        assert!(!has_due(&files, later));
     }
 
     #[test]
@@ -148,7 +160,10 @@ mod tests {
             files.release(number.to_string());
         }
         files.record_shown(at(0));
-        assert_eq!(files.begin_removal(at(DAY)).len(), MAX_REMOVED_FILES);
-        assert_eq!(files.begin_removal(at(DAY)).len(), 7);
+        assert_eq!(
+            files.begin_removal(at(DAY), |_| true).len(),
+            MAX_REMOVED_FILES
+        );
+        assert_eq!(files.begin_removal(at(DAY), |_| true).len(), 7);
     }
 }
