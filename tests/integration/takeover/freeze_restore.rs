@@ -6,8 +6,9 @@ use serde_json::json;
 use twinlake_core::CallErrorKind;
 use twinlake_core::failover::{FailoverJournal, FailoverRequest, FailoverStage, ForceableGate};
 use twinlake_engine::ReadRegion as _;
-use twinlake_sim::{ApiError, InjectedFault};
-use twinlake_tests::harness::{PRIMARY, policy};
+use twinlake_engine::ports::PermissionResourceType;
+use twinlake_sim::{ApiError, InjectedFault, UnusualAnswer};
+use twinlake_tests::harness::{PRIMARY, STANDBY, policy};
 use twinlake_tests::takeover::pair::Pair;
 
 /// A pair after a switchover with a freeze, in sync.
@@ -171,4 +172,53 @@ fn a_location_that_leaves_the_policy_is_not_taken_for_revoked() {
     assert!(!is_granted(&pair));
     assert_eq!(back(&pair).unfrozen, WRITES + 1);
     assert!(is_granted(&pair));
+}
+
+/// The way back with a policy that freezes nothing any more.
+#[test]
+fn a_switchover_without_a_freeze_gives_back_what_an_earlier_one_revoked() {
+    let pair = switched();
+    let all = held(&pair, &pair.india);
+    pair.harness.sim.state().advance_secs(600);
+    pair.beat(&pair.us);
+    let request = pair.request(&pair.india);
+    let journal = pair.switch_with((&pair.us, &pair.india), &request, &());
+    assert_eq!(journal.unwrap().unwrap().unwrap().unfrozen, WRITES);
+    assert_eq!(held(&pair, &pair.us), all);
+    assert_eq!([documents(&pair.india), documents(&pair.us)], [0, 0]);
+}
+
+/// A grant that was frozen, and that somebody revokes in the new primary: it is forgotten only where its lack is proven.
+#[test]
+fn a_type_of_grants_that_a_region_refuses_to_list_proves_no_revoke() {
+    let pair = switched();
+    let grant = json!({
+        "Principal": {"DataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/Etl"},
+        "Resource": {"Table": {"DatabaseName": "sales", "Name": "orders"}},
+        "Permissions": ["INSERT"],
+    });
+    pair.harness
+        .call(STANDBY, "RevokePermissions", &grant)
+        .unwrap();
+    let answer = |refuses| {
+        let refused = UnusualAnswer::RefusesGrantsOfType(PermissionResourceType::Table);
+        let mut state = pair.harness.sim.state();
+        state.set_unusual_answer(STANDBY, refused, refuses);
+    };
+    let frozen = || {
+        let documents = pair.us.ledger.contents().documents;
+        documents.get("frozen_grants").cloned()
+    };
+    let before = frozen();
+    pair.harness.sim.state().advance_secs(600);
+    pair.beat(&pair.us);
+    answer(true);
+    assert!(switch(&pair, (&pair.us, &pair.india)).unwrap().is_err());
+    let request = pair.request(&pair.india);
+    let switch_back = || pair.switch_with((&pair.us, &pair.india), &request, &());
+    assert!(switch_back().unwrap().is_err());
+    assert_eq!(frozen(), before);
+    answer(false);
+    let journal = switch_back().unwrap().unwrap().unwrap();
+    assert_eq!(journal.unfrozen, WRITES - 1);
 }

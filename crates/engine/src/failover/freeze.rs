@@ -19,7 +19,7 @@
 use super::frozen_documents::{
     StoredFreeze, grants_of, of_both, prune, stored, take_out, take_over,
 };
-use super::grant_calls::{listed, send};
+use super::grant_calls::{all_listed, listed, send};
 use super::grants_lease::GrantsPermit;
 use super::grants_restore::{UnfrozenGrants, grant_again};
 use crate::ports::{DocumentStore, ReadRegion, WriteRegion};
@@ -98,12 +98,13 @@ impl FreezeTerms<'_> {
         let to_standby = GrantMapping::of_primary(self.policy, self.epoch);
         let of_standby = GrantMapping::of_standby(self.policy, self.epoch);
         let (in_primary, in_standby, settings) = join3(
-            listed(primary, &own),
+            all_listed(primary, &own),
             listed(standby, &of_standby),
             primary.settings(),
         )
         .await;
-        let (in_primary, mut in_standby, settings) = (in_primary?, in_standby?, settings?);
+        let (in_primary, in_standby, settings) = (in_primary?, in_standby?, settings?);
+        let mut in_standby: Grants = in_standby.grants().collect();
         let stored = stored(standby_ledger).await?;
         add_withheld(&mut in_standby, &stored, self.epoch);
         let is_in_standby = |grant: &PermissionGrant, grantable: bool| {
@@ -293,14 +294,15 @@ pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
     }
     let to_next = GrantMapping::of_primary(policy, epoch);
     let of_next = GrantMapping::of_standby(policy, epoch);
-    let (in_next, in_former, settings) = join3(
-        listed(next, &of_next),
-        listed(former, &to_next),
-        former.settings(),
-    )
-    .await;
-    let (mut in_next, mut in_former, settings) = (in_next?, in_former?, settings?);
-    let is_proof = settings.administrators.contains(reader) && !in_former.is_empty();
+    let (in_next, index) = join(listed(next, &of_next), listed(former, &to_next)).await;
+    let (in_next, index) = (in_next?, index?);
+    // The listing proves something only if the caller still sees everything after it.
+    let is_administrator = former.settings().await?.administrators.contains(reader);
+    let proves_absence = |grant: &PermissionGrant| {
+        is_administrator && index.proves_absence_on(&subject_of_grant(grant))
+    };
+    let mut in_next: Grants = in_next.grants().collect();
+    let mut in_former: Grants = index.grants().collect();
     let frozen = grants_of(&stored, |frozen| frozen.is_of_primary(epoch));
     let frozen = mapped(&frozen, &to_next);
     for (grant, grantable) in &frozen {
@@ -309,7 +311,7 @@ pub(super) async fn check_before_epoch<R: ReadRegion, L: DocumentStore>(
     add_withheld(&mut in_next, &stored, epoch);
     let is_former = |frozen: &FrozenGrants| frozen.is_of_former_primary(epoch.standby(), epoch);
     let keep = |one: &FrozenGrant| {
-        let is_proven = is_proof && is_mapped_back((policy, epoch), &one.grant);
+        let is_proven = proves_absence(&one.grant) && is_mapped_back((policy, epoch), &one.grant);
         after_reading(one, in_former.get(&one.grant).copied(), is_proven)
     };
     prune(ledger, stored, is_former, keep).await?;

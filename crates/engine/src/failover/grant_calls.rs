@@ -3,17 +3,33 @@
 use super::grants_lease::GrantsPermit;
 use crate::grant_index::GrantIndex;
 use crate::observe::{GrantsToList, all_grants};
-use crate::ports::{EntryResults, MAX_PERMISSIONS_PER_BATCH, ReadRegion};
+use crate::ports::{EntryResults, MAX_PERMISSIONS_PER_BATCH, PermissionResourceType, ReadRegion};
 use twinlake_core::grant::{GrantMapping, ListedPermission, to_batch_entries};
 use twinlake_core::{CallError, Grants, PermissionGrant};
 
-/// All grants of a Region.
+/// All grants of a Region that it lists. Where it refuses to list a type, some may be missing.
 pub(super) async fn listed<R: ReadRegion>(
     region: &R,
     mapping: &GrantMapping,
+) -> Result<GrantIndex, CallError> {
+    all_grants(region, mapping, GrantsToList::All).await
+}
+
+/// All grants of a Region.
+///
+/// # Errors
+/// The Region also refuses to list a type of grants on databases and tables: what only that listing shows is not known.
+pub(super) async fn all_listed<R: ReadRegion>(
+    region: &R,
+    mapping: &GrantMapping,
 ) -> Result<Grants, CallError> {
-    let index: GrantIndex = all_grants(region, mapping, GrantsToList::All).await?;
-    Ok(index.grants().collect())
+    let index = listed(region, mapping).await?;
+    let mut refused = index.refused_types.iter();
+    let of_objects = refused.find(|(kind, _)| PermissionResourceType::OBJECT_TYPES.contains(kind));
+    match of_objects {
+        Some((_, error)) => Err(error.clone()),
+        None => Ok(index.grants().collect()),
+    }
 }
 
 /// Sends each grant as an entry of its own, one batch after the other. Returns those that failed.

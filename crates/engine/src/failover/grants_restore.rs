@@ -113,6 +113,7 @@ pub(super) async fn grant_again<W: WriteRegion, P: GrantsPermit>(
         return Ok(Regranted::default());
     }
     let listed = listed(region, &GrantMapping::as_listed(site)).await?;
+    let listed: Grants = listed.grants().collect();
     let mut missing = grants.clone();
     missing.retain(|grant, option| listed.get(grant).is_none_or(|listed| listed == option));
     let failures = send(&missing, permit, async |entries| {

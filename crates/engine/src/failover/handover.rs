@@ -2,7 +2,7 @@
 //! it makes the former primary the standby.
 
 use super::freeze::{FreezeTerms, FrozenRegion, check_before_epoch};
-use super::frozen_documents::forget;
+use super::frozen_documents::{forget, grants_of, stored};
 use super::grants_lease::GrantsPermit;
 use crate::divergence::{
     AcceptError, DivergenceContext, accept, compare_for, finish_interrupted, is_change_left_out,
@@ -18,7 +18,7 @@ use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
 use twinlake_core::failover::{EpochRecord, WRITE_PERMISSIONS};
 use twinlake_core::grant::GrantMapping;
 use twinlake_core::render::{and_more, counted};
-use twinlake_core::{CallError, OwnRoles, PermissionGrant};
+use twinlake_core::{CallError, OwnRoles, PermissionGrant, Step};
 
 /// The other Region, for a switchover. A failover has none: nobody asks the other Region.
 pub trait Handover {
@@ -129,15 +129,21 @@ where
         }
         let report = compare_for(&self.regions, record, ObjectsPurpose::BeforeEpoch).await?;
         let report = report.report;
+        let ledger = self.regions.primary.ledger;
+        // What an earlier switchover has revoked in the next primary is granted there again after the epoch.
+        let at = (record.epoch.standby(), record.epoch);
+        let withheld = grants_of(&stored(ledger).await?, |frozen| {
+            frozen.is_of_former_primary(at.0, at.1)
+        });
+        let is_withheld = |change: &FormerChange| matches!(&change.step, Some(Step::Grant { grant, .. }) if withheld.contains_key(grant));
         // The defaults of a standby are closed; the ledger keeps those of the primary.
         let given_up = given_up(&report, |change| {
-            !change.is_table_default() && counts(record, change)
+            !change.is_table_default() && !is_withheld(change) && counts(record, change)
         });
         if given_up.is_some() {
             return Ok(given_up);
         }
         let regions = (self.regions.primary.region, self.regions.former.region);
-        let ledger = self.regions.primary.ledger;
         let terms = (self.regions.policy, record.epoch);
         check_before_epoch(regions, ledger, terms, self.regions.reader_role).await
     }
