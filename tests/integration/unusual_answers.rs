@@ -14,12 +14,12 @@ use twinlake_engine::WriteRegion as _;
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::ports::{EntryResults, PermissionResourceType, SettingsChange};
 use twinlake_engine::resync::ResyncReport;
-use twinlake_sim::{Quirk, UnusualAnswer, run_until_killed};
+use twinlake_sim::{ApiError, InjectedFault, Quirk, UnusualAnswer, run_until_killed};
 use twinlake_tests::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
 use twinlake_tests::plans::{audit_plan, preview_everything};
 use twinlake_tests::reported_problems;
 use twinlake_tests::requests::{
-    all_tables_resource, call, create_database, create_table, table_resource,
+    all_tables_resource, call, create_database, create_table, permission_request, table_resource,
 };
 
 const IAM_GROUP: &str = "IAM_ALLOWED_PRINCIPALS";
@@ -480,4 +480,73 @@ fn an_item_that_appears_during_a_run_is_left_as_it_is_and_reported() {
         }
     }
     assert!(conflicts > 0);
+}
+
+/// For a while the standby answers that it has no LF-Tags, while the primary deletes one that Twinlake made there.
+#[test]
+fn what_twinlake_made_stays_managed_where_the_standby_answers_not_to_support_it() {
+    let harness = TestHarness::new(policy(""));
+    for key in ["class", "team"] {
+        let tag = json!({"TagKey": key, "TagValues": ["a"]});
+        harness.call(PRIMARY, "CreateLFTag", &tag).unwrap();
+    }
+    harness.resync();
+    let class = json!({"TagKey": "class"});
+    harness.call(PRIMARY, "DeleteLFTag", &class).unwrap();
+    let error = ApiError::new(
+        CallErrorKind::Unsupported,
+        "UnsupportedException",
+        "it is injected",
+    );
+    let mut fault = InjectedFault::once(STANDBY, "ListLFTags", error);
+    fault.times = usize::MAX;
+    harness.sim.state().inject_fault(fault);
+    let report = harness.resync().unwrap();
+    assert!(
+        !report.outcome.findings.is_empty(),
+        "it is told: {report:?}"
+    );
+    harness.sim.state().clear_call_faults();
+    harness.resync();
+    let left = harness
+        .call(STANDBY, "ListLFTags", &json!({}))
+        .unwrap()
+        .to_string();
+    assert!(left.contains("team") && !left.contains("class"), "{left}");
+}
+
+/// The primary adds a value to an LF-Tag and grants by it and another one. The search in the standby is refused, since the
+/// value is missing there, where somebody's own table has the other one.
+#[test]
+fn a_search_for_a_value_that_the_standby_lacks_hides_no_table_that_has_another_one() {
+    let harness = TestHarness::new(policy(""));
+    let tag = json!({"TagKey": "class", "TagValues": ["open"]});
+    harness.call(PRIMARY, "CreateLFTag", &tag).unwrap();
+    create_database(&harness, "sales");
+    create_table(&harness, PRIMARY, "sales", "orders");
+    harness.resync();
+    create_table(&harness, STANDBY, "sales", "theirs");
+    let assignment = json!({
+        "Resource": table_resource("theirs"), "LFTags": [{"TagKey": "class", "TagValues": ["open"]}],
+    });
+    call(&harness, STANDBY, "AddLFTagsToResource", assignment);
+    let _ = harness.take_events();
+    let more = json!({"TagKey": "class", "TagValuesToAdd": ["public"]});
+    call(&harness, PRIMARY, "UpdateLFTag", more);
+    let policy = json!({"LFTagPolicy": {
+        "ResourceType": "TABLE",
+        "Expression": [{"TagKey": "class", "TagValues": ["open", "public"]}],
+    }});
+    call(
+        &harness,
+        PRIMARY,
+        "GrantPermissions",
+        permission_request("Analyst", &policy),
+    );
+    let result = harness.deliver(&harness.take_events()).unwrap();
+    let grants = harness.sim.state().raw_grants(STANDBY);
+    let granted = grants
+        .iter()
+        .any(|grant| format!("{grant:?}").contains("Analyst"));
+    assert!(!granted, "it would open somebody's own table: {result:?}");
 }

@@ -139,6 +139,8 @@ SAMPLES = {
     "F-1": one("again", already_exists=DUPLICATE, invalid_input=INVALID, accepted="ok"),
     "F-1-expression": one("again", already_exists=DUPLICATE, invalid_input=INVALID, accepted="ok"),
     "F-12": value("columns", columns_with_own_tags=["c1"], all_columns=["c1", "c2"], none=[]),
+    "F-79": {"refused": {"search": c(MISSING), "found": False}, "found": {"search": c(), "found": True},
+             "hidden": {"search": c(), "found": False}},
     "LF-25": {"fifty": {"50": c(), "51": c(INVALID)}, "more": {"50": c(), "51": c()},
               "fewer": {"50": c(INVALID), "51": c(INVALID)}},
     "LF-25-assigned": one("update", refused=INVALID, accepted="ok"),

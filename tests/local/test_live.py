@@ -34,7 +34,7 @@ EVERYONE = {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"}
 # Questions that moto is asked, since the sandbox lacks the call.
 BY_MOTO = {"GL-03", "GL-13"}
 # Questions whose wait ends with an event or a stack of the local services. The others would wait in vain.
-PATIENT = {"D-14", "D-21", "D-4-forwarded", "EV-02", "EV-03", "EV-04", "EV-05", "EV-08", "EV-10", "F-12"}
+PATIENT = {"D-14", "D-21", "D-4-forwarded", "EV-02", "EV-03", "EV-04", "EV-05", "EV-08", "EV-10", "F-12", "F-79"}
 # Questions that no local service can answer, with the start of the reason that the report gives.
 NOT_LOCAL = {"EV-06": "no record of a read arrived"}
 # Questions that local services answer as AWS does not: they evaluate no bucket policy, give a replica a version of its

@@ -9,7 +9,7 @@ use crate::grant::{
     Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant, Principal,
 };
 use crate::name::{FunctionId, Name, TableId};
-use crate::scope::{Facet, Subject};
+use crate::scope::{Facet, LfSubject, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The result of reading one object.
@@ -252,6 +252,9 @@ pub struct Snapshot {
     pub function_listings: BTreeMap<Name, Result<(), CallError>>,
     /// Attachments by owner and facet.
     pub attachments: BTreeMap<(Subject, Facet), Observation<Attachments>>,
+    /// Lake Formation subjects whose items the Region answered not to support, with the error: it counts as having none,
+    /// unless Twinlake made some there.
+    pub unsupported_items: BTreeMap<LfSubject, CallError>,
     /// Grants by subject.
     pub grants: BTreeMap<GrantListing, Observation<Grants>>,
     /// Grants on all tables of a database, where a plan may create a table in it or change what

@@ -132,3 +132,28 @@ def searched_columns(run):
     found = run.wait(search, 300) or []
     return {"found": len(found), "columns": sorted(
         column["Name"] for one in found for column in one.get("LFTagsOnColumns", []))}
+
+
+@question(
+    "F-79", "Is a search refused that names a value of an LF-Tag which does not exist?", minutes=5,
+    answers={
+        "refused": right("crates/engine/src/observe/lakeformation.rs searches for the values that exist"),
+        "found": right("crates/engine/src/observe/lakeformation.rs need not search again"),
+        "hidden": wrong("crates/engine/src/observe/lakeformation.rs must leave such values out before it searches"),
+    },
+    judge=lambda e: {("EntityNotFoundException", False): "refused", (OK, True): "found", (OK, False): "hidden"}.get(
+        (e["search"]["code"], e["found"])))
+def search_for_a_missing_value(run):
+    key, database, lf = run.lf_tag(), run.database(), run.client("lakeformation")
+    run.table(database)
+    assign(run, {"Table": {"DatabaseName": database, "Name": "t"}}, key, "a")
+
+    def search(*values):
+        return run.attempt(lf.search_tables_by_lf_tags, Expression=[{"TagKey": key, "TagValues": list(values)}])
+
+    def shows(answer):
+        tables = answer.get("response", {}).get("TableList", [])
+        return any(one["Table"]["DatabaseName"] == database for one in tables)
+    run.wait(lambda: shows(search("a")), 300)
+    with_missing = search("a", "not-a-value")
+    return {"search": without_response(with_missing), "found": shows(with_missing)}

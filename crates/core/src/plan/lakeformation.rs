@@ -5,6 +5,7 @@
 //! before (the ledger row has its short key) or equals the primary's. Other items, and the grants
 //! on them, are not changed.
 
+use super::absence::unproven_sight;
 use super::{
     Facets, FindingKind, PlanBuilder, attachment, grants, lf_item_rights, lf_tag_policy_grants,
     settings,
@@ -79,6 +80,12 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     };
     let row = builder.inputs.rows.get(subject);
     let managed = row.map(|row| row.managed_keys.clone()).unwrap_or_default();
+    // What Twinlake made there stays managed: a later answer shows it.
+    if let (Subject::LakeFormation(lf_subject), false) = (subject, managed.is_empty())
+        && let Some(error) = standby.unsupported_items.get(lf_subject)
+    {
+        return builder.mark_unread(subject, error);
+    }
     let mut managed_keys = BTreeSet::new();
     for (key, wanted) in in_primary {
         let is_new = |existing: Option<&crate::catalog::ObservedAttachment>| existing.is_none();
@@ -182,14 +189,14 @@ fn removals(
             builder.inputs.primary.is_administrator && (is_named(key) || !in_primary.is_empty())
         });
     if let Some(first) = unproven.first() {
-        let reason =
-            format!("its {first} was not found in the primary, and its deletion is not proven");
-        builder.mark_not_in_sync(
-            subject,
-            SubjectState::OutOfSync,
+        let (kind, why) = unproven_sight(builder.inputs.primary).unwrap_or((
             FindingKind::Denied,
-            reason,
+            "the primary shows none of them, and no event named the deletion",
+        ));
+        let reason = format!(
+            "its {first} was not found in the primary, and its deletion is not proven: {why}"
         );
+        builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
     }
     if let (Some(first), DeletionPolicy::Retain) = (proven.first(), builder.inputs.policy.deletions)
     {

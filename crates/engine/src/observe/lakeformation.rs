@@ -10,10 +10,11 @@ use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
-use twinlake_core::grant::{GrantMapping, LfTagPolicy};
+use twinlake_core::grant::{GrantMapping, LfTagExpression, LfTagPolicy, LfTagPolicyTarget};
 use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::snapshot::{
-    Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, UnmappedOptIn, by_key,
+    Attachments, LfTagPolicyGrants, LfTagSearch, LfTaggedResource, Observation, Snapshot,
+    UnmappedOptIn, by_key,
 };
 use twinlake_core::{
     CallError, CallErrorKind, Facet, Grants, LfSubject, PermissionGrant, Resource, Subject,
@@ -24,6 +25,8 @@ use twinlake_core::{
 pub struct Items {
     /// The items that are replicated, by Lake Formation subject.
     pub by_subject: BTreeMap<LfSubject, Observation<Attachments>>,
+    /// The Lake Formation subjects whose items the Region answered not to support.
+    pub unsupported: BTreeMap<LfSubject, CallError>,
     /// The other items.
     pub unmapped: UnmappedAttachments,
 }
@@ -35,18 +38,27 @@ pub(crate) const SUBJECTS_WITH_ITEMS: [LfSubject; 3] = [
     LfSubject::DataLocations,
 ];
 
+/// The error of a Region that answers that it does not support a listing.
+pub(super) fn unsupported<T>(listed: &Observation<T>) -> Option<&CallError> {
+    match listed {
+        Observation::Unknown(error) => {
+            Some(error).filter(|error| error.kind == CallErrorKind::Unsupported)
+        }
+        Observation::Present(_) | Observation::Absent(_) => None,
+    }
+}
+
 /// The listings of both Regions. A Region that does not support the call has nothing of this kind; but of
 /// the primary that is not believed where the standby, which follows it, has something.
 pub(super) fn empty_if_unsupported<T: Default>(
     (primary, standby): ObservationPair<T>,
     has_any: impl Fn(&T) -> bool,
 ) -> ObservationPair<T> {
-    let is_unsupported = |listed: &Observation<T>| matches!(listed, Observation::Unknown(error) if error.kind == CallErrorKind::Unsupported);
-    let standby = match is_unsupported(&standby) {
+    let standby = match unsupported(&standby).is_some() {
         true => Observation::Present(T::default()),
         false => standby,
     };
-    let primary = match is_unsupported(&primary) && !standby.present().is_some_and(has_any) {
+    let primary = match unsupported(&primary).is_some() && !standby.present().is_some_and(has_any) {
         true => Observation::Present(T::default()),
         false => primary,
     };
@@ -116,6 +128,9 @@ async fn list_all_items(region: &impl ReadRegion, mapping: &GrantMapping) -> Ite
         (lf_subject, list_items(region, lf_subject, mapping).await)
     });
     for (lf_subject, (items, unmapped)) in join_all(listings).await {
+        if let Some(error) = unsupported(&items) {
+            all.unsupported.insert(lf_subject, error.clone());
+        }
         all.by_subject.insert(lf_subject, items);
         all.unmapped.merge(unmapped);
     }
@@ -372,10 +387,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     saved.expression.clone()
                 }
             };
+            let in_primary = lf_tag_values(&snapshots.primary);
+            let in_standby = lf_tag_values(&snapshots.standby);
             Some(async move {
                 let found = join(
-                    self.primary.search_by_lf_tags(search.0, &expression),
-                    self.standby.search_by_lf_tags(search.0, &expression),
+                    search_existing((self.primary, in_primary), search.0, &expression),
+                    search_existing((self.standby, in_standby), search.0, &expression),
                 );
                 let (primary, standby) = found.await;
                 (search, primary, standby)
@@ -387,23 +404,57 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         )
         .await;
         for (search, primary, standby) in found {
-            // No resource has an LF-Tag that does not exist yet.
-            let empty_if_absent = |found: Result<Vec<_>, CallError>| match found {
-                Err(error) if error.kind == CallErrorKind::NotFound => {
-                    Observation::Present(Vec::new())
-                }
-                found => present_or_unknown(found),
-            };
-            snapshots
-                .primary
-                .lf_tagged_resources
-                .insert(search.clone(), empty_if_absent(primary));
-            snapshots
-                .standby
-                .lf_tagged_resources
-                .insert(search, empty_if_absent(standby));
+            let in_primary = &mut snapshots.primary.lf_tagged_resources;
+            in_primary.insert(search.clone(), primary);
+            let in_standby = &mut snapshots.standby.lf_tagged_resources;
+            in_standby.insert(search, standby);
         }
     }
+}
+
+/// Searches a Region for the resources that match an expression. One that names a key or a value that the Region lacks
+/// may be refused: then the values that exist are searched for, since resources may have these.
+async fn search_existing<R: ReadRegion>(
+    (region, existing): (&R, Option<BTreeSet<(String, String)>>),
+    target: LfTagPolicyTarget,
+    expression: &LfTagExpression,
+) -> Observation<Vec<LfTaggedResource>> {
+    let error = match region.search_by_lf_tags(target, expression).await {
+        Err(error) if error.kind == CallErrorKind::NotFound => error,
+        found => return present_or_unknown(found),
+    };
+    let Some(existing) = existing else {
+        return Observation::Unknown(error);
+    };
+    let mut known = expression.clone();
+    for (key, values) in &mut known {
+        values.retain(|value| existing.contains(&(key.clone(), value.clone())));
+    }
+    if known.values().any(BTreeSet::is_empty) {
+        return Observation::Present(Vec::new());
+    }
+    match known == *expression {
+        true => Observation::Unknown(error),
+        false => present_or_unknown(region.search_by_lf_tags(target, &known).await),
+    }
+}
+
+/// The keys and values of the LF-Tags of a Region, if they were read.
+fn lf_tag_values(snapshot: &Snapshot) -> Option<BTreeSet<(String, String)>> {
+    let items = (Subject::LakeFormation(LfSubject::LfTags), Facet::Items);
+    let items = snapshot.attachments.get(&items)?.present()?;
+    let values = items.values().filter_map(|item| match &item.attachment {
+        Attachment::LfTagValue { key, value } => Some((key.clone(), value.clone())),
+        Attachment::Index(_)
+        | Attachment::Statistics(_)
+        | Attachment::GlueTag { .. }
+        | Attachment::DataCellsFilter(_)
+        | Attachment::LfTagAssignment { .. }
+        | Attachment::OptIn(_)
+        | Attachment::NamedExpression(_)
+        | Attachment::Registration(_) => None,
+    });
+    Some(values.collect())
 }
 
 /// The search for the resources that a grant on an LF-Tag policy gives access to.

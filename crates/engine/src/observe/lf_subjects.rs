@@ -1,14 +1,14 @@
 //! Reads Lake Formation subjects, with the LF-Tags and expressions that their grants refer to.
 
 use super::lakeformation::{
-    SUBJECTS_WITH_ITEMS, empty_if_unsupported, lf_tag_policy_grants, list_items,
+    SUBJECTS_WITH_ITEMS, empty_if_unsupported, lf_tag_policy_grants, list_items, unsupported,
 };
 use super::{Items, ObservationPair, Observer, Snapshots, join, run_concurrently};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::scope::ReadRequest;
 use twinlake_core::snapshot::{Attachments, LfTagPolicyGrants, Observation};
-use twinlake_core::{Facet, Grants, LfSubject, Subject};
+use twinlake_core::{CallError, Facet, Grants, LfSubject, Subject};
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Reads the requested Lake Formation subjects: first their items, then the grants, which are so at least
@@ -86,30 +86,42 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let calls = lf_subjects
             .iter()
             .map(|lf_subject| async move { (*lf_subject, self.get_items(*lf_subject).await) });
-        for (lf_subject, (primary, standby)) in
+        for (lf_subject, (unsupported, (primary, standby))) in
             run_concurrently(calls, self.max_concurrent_calls).await
         {
+            let known = &mut snapshots.standby.unsupported_items;
+            match unsupported {
+                Some(error) => drop(known.insert(lf_subject, error)),
+                None => drop(known.remove(&lf_subject)),
+            }
             let items = (Subject::LakeFormation(lf_subject), Facet::Items);
             snapshots.primary.attachments.insert(items.clone(), primary);
             snapshots.standby.attachments.insert(items, standby);
         }
     }
 
-    async fn get_items(&self, lf_subject: LfSubject) -> ObservationPair<Attachments> {
+    /// The items of both Regions, with the error if the standby answers that it does not support them.
+    async fn get_items(
+        &self,
+        lf_subject: LfSubject,
+    ) -> (Option<CallError>, ObservationPair<Attachments>) {
         if let Some((primary, standby)) = &self.prefetched.lake_formation {
             let of = |all: &Items| all.by_subject.get(&lf_subject).cloned();
             let none = || Observation::Present(Attachments::new());
-            return (
+            let items = (
                 of(primary).unwrap_or_else(none),
                 of(standby).unwrap_or_else(none),
             );
+            return (standby.unsupported.get(&lf_subject).cloned(), items);
         }
         let ((primary, _), (standby, _)) = join(
             list_items(self.primary, lf_subject, &self.mappings.0),
             list_items(self.standby, lf_subject, &self.mappings.1),
         )
         .await;
-        empty_if_unsupported((primary, standby), |items| !items.is_empty())
+        let error = unsupported(&standby).cloned();
+        let items = empty_if_unsupported((primary, standby), |items| !items.is_empty());
+        (error, items)
     }
 }
 

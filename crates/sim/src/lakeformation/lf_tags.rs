@@ -362,10 +362,12 @@ impl SimState {
             return Ok(Vec::new());
         }
         let region = self.region(caller.region)?;
-        if !expression
-            .keys()
-            .all(|key| region.lf_tags.contains_key(key))
-        {
+        // What AWS answers where only a value is missing is not documented: this answer is the one that hides resources.
+        let exists = |(key, values): (&String, &BTreeSet<String>)| {
+            let known = region.lf_tags.get(key);
+            known.is_some_and(|known| values.iter().all(|value| known.contains(value)))
+        };
+        if !expression.iter().all(exists) {
             return Err(ApiError::not_found());
         }
         let none = LfTagAssignments::new();
