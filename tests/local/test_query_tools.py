@@ -138,6 +138,15 @@ def test_init_drafts_the_table_from_the_workgroups_of_both_regions(replicated):
 CRON = "cron(0 1 * * ? *)"
 
 
+def encryption(region):
+    """Settings with a key that the policy pairs by its alias, and here is named by its ARN."""
+    key = f"arn:aws:kms:{region}:{ACCOUNT}:alias/results-{region}"
+    return {
+        "S3Encryption": [{"S3EncryptionMode": "SSE-KMS", "KmsKeyArn": key}],
+        "CloudWatchEncryption": {"CloudWatchEncryptionMode": "SSE-KMS", "KmsKeyArn": key},
+        "JobBookmarksEncryption": {"JobBookmarksEncryptionMode": "CSE-KMS", "KmsKeyArn": key}}
+
+
 def make_glue_tools(glue, names=("orders", "items")):
     for name in names:
         glue.create_crawler(
@@ -155,7 +164,9 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     primary.create_classifier(CsvClassifier={"Name": "csv", "Delimiter": ";", "Header": ["a", "b"]})
     primary.create_classifier(JsonClassifier={"Name": "json", "JsonPath": "$[*]"})
     make_glue_tools(primary)
-    primary.update_crawler(Name="orders", Classifiers=["csv"])
+    for name in ("sse", "other"):
+        primary.create_security_configuration(Name=name, EncryptionConfiguration=encryption(PRIMARY))
+    primary.update_crawler(Name="orders", Classifiers=["csv"], CrawlerSecurityConfiguration="sse")
     primary.create_job(Name="load", Role="r", Command={})
     replicated.resync()
     orders = standby.get_crawler(Name="orders")["Crawler"]
@@ -165,6 +176,10 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     assert trigger["State"] == "CREATED" and trigger["Schedule"] == CRON
     csv = standby.get_classifier(Name="csv")["Classifier"]["CsvClassifier"]
     assert csv["Delimiter"] == ";" and csv["Header"] == ["a", "b"]
+    assert orders["CrawlerSecurityConfiguration"] == "sse"
+    for name in ("sse", "other"):
+        found = standby.get_security_configuration(Name=name)["SecurityConfiguration"]
+        assert found["EncryptionConfiguration"] == encryption(STANDBY), found
     assert standby.list_jobs()["JobNames"] == []
     status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
     assert "1 x job, which Twinlake does not make" in status.stdout, status.stdout
@@ -174,6 +189,7 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     primary.update_trigger(Name="orders", TriggerUpdate={
         "Schedule": "cron(0 2 * * ? *)", "Actions": [{"CrawlerName": "orders"}]})
     primary.delete_trigger(Name="items")
+    primary.delete_security_configuration(Name="other")
     standby.update_crawler_schedule(CrawlerName="items", Schedule=CRON)
     standby.start_trigger(Name="orders")
     replicated.resync()
@@ -184,6 +200,8 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     assert [one["Name"] for one in standby.get_triggers()["Triggers"]] == ["orders"]
     csv = standby.get_classifier(Name="csv")["Classifier"]["CsvClassifier"]
     assert csv["Delimiter"] == "|" and csv["Header"] == ["a", "b"]
+    left = [one["Name"] for one in standby.get_security_configurations()["SecurityConfigurations"]]
+    assert left == ["sse"]
     plan = replicated.twinlake("plan", "--domain", "query", "--region", STANDBY)
     assert "No changes to the query tools." in plan.stdout, plan.stdout
 
@@ -194,6 +212,8 @@ def test_crawlers_and_triggers_over_moto(tmp_path):
         (tmp_path / "policy.toml").write_text(
             POLICY + QUERY_POLICY.replace("[query]", '[query]\nglue-tools = "copy"'))
         make_glue_tools(moto.client("glue", PRIMARY))
+        moto.client("glue", PRIMARY).create_security_configuration(
+            Name="sse", EncryptionConfiguration=encryption(PRIMARY))
         applied = moto.twinlake("resync", "--domain", "query")
         # Moto holds no classifiers: said, and no more.
         assert "each classifier: they could not be listed" in applied.stdout, applied.stdout
@@ -202,6 +222,8 @@ def test_crawlers_and_triggers_over_moto(tmp_path):
         assert orders["Targets"]["S3Targets"] == [{"Path": f"s3://{BUCKETS[STANDBY]}/orders/"}]
         assert not orders.get("Schedule", {}).get("ScheduleExpression"), orders
         assert standby.get_trigger(Name="orders")["Trigger"]["State"] == "CREATED"
+        found = standby.get_security_configuration(Name="sse")["SecurityConfiguration"]
+        assert found["EncryptionConfiguration"] == encryption(STANDBY), found
         again = moto.twinlake("resync", "--domain", "query")
         assert "create" not in again.stdout and "update" not in again.stdout, again.stdout
         standby.start_trigger(Name="orders")

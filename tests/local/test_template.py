@@ -89,7 +89,8 @@ def test_every_event_name_of_a_rule_has_an_example_file():
 # Of the tools of Glue. GetConnections is also for the catalog.
 GLUE_TOOLS_WITHOUT_RESOURCE = {f"glue:{action}" for action in (
     "GetClassifiers", "GetClassifier", "GetCrawlers", "GetTriggers", "ListJobs", "ListWorkflows",
-    "GetSecurityConfigurations", "CreateClassifier", "UpdateClassifier", "DeleteClassifier", "CreateCrawler")}
+    "GetSecurityConfigurations", "GetSecurityConfiguration", "CreateSecurityConfiguration",
+    "DeleteSecurityConfiguration", "CreateClassifier", "UpdateClassifier", "DeleteClassifier", "CreateCrawler")}
 GLUE_TOOL_ACTIONS = GLUE_TOOLS_WITHOUT_RESOURCE | {f"glue:{action}" for action in (
     "GetCrawler", "GetTrigger", "UpdateCrawler", "DeleteCrawler", "StopCrawlerSchedule",
     "CreateTrigger", "UpdateTrigger", "DeleteTrigger", "StopTrigger")}

@@ -1,4 +1,4 @@
-//! The tools of Glue: classifiers, crawlers and triggers, as far as they sleep in the standby.
+//! The tools of Glue: classifiers, security configurations, crawlers and triggers, as far as they sleep in the standby.
 //!
 //! No call outside `wake` starts, schedules or activates anything: a crawler is written without a schedule, and a trigger is
 //! created without being started.
@@ -47,6 +47,12 @@ impl GlueTools {
     fn missing_object_error(&self, call: &str) -> CallError {
         let message = "Glue answered with neither the object that was asked for nor an error code";
         CallError::new(CallErrorKind::Unavailable, call, &self.region, message)
+    }
+
+    /// The error of an update of an object that no call changes.
+    pub(crate) fn no_update(&self, key: &ObjectKey) -> CallError {
+        let message = format!("no call changes a {}", key.kind);
+        CallError::new(CallErrorKind::Unsupported, "Update", &self.region, message)
     }
 
     /// The error of an object that cannot be written with the fields that it has.

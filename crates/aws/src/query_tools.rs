@@ -64,6 +64,7 @@ impl QueryToolsRegion {
             QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::Crawler
             | QueryKind::Trigger
             | QueryKind::ExternalSchema => return None,

@@ -226,7 +226,10 @@ impl State {
         self.seconds += 1;
         let has_time = matches!(
             object.key.kind,
-            QueryKind::WorkGroup | QueryKind::Classifier | QueryKind::Crawler
+            QueryKind::WorkGroup
+                | QueryKind::Classifier
+                | QueryKind::SecurityConfiguration
+                | QueryKind::Crawler
         );
         if has_time {
             let known = self
@@ -249,6 +252,7 @@ fn call_of(action: &str, kind: QueryKind) -> String {
         QueryKind::NamedQuery => "NamedQuery",
         QueryKind::PreparedStatement => "PreparedStatement",
         QueryKind::Classifier => "Classifier",
+        QueryKind::SecurityConfiguration => "SecurityConfiguration",
         QueryKind::Crawler => "Crawler",
         QueryKind::Trigger => "Trigger",
         QueryKind::ExternalSchema => "ExternalSchema",
@@ -495,6 +499,9 @@ impl WriteQueryRegion for SimQueryTools {
 
     async fn update(&self, current: &QueryObject, desired: &QueryObject) -> Result<(), CallError> {
         let call = call_of("Update", current.key.kind);
+        if !current.key.kind.has_update() {
+            return Err(self.error(CallErrorKind::Unsupported, &call, "there is no such call"));
+        }
         let mut state = self.begin_write(&call, &current.key)?;
         let Some(found) = state.objects.get(&current.key).cloned() else {
             return Err(self.error(CallErrorKind::Invalid, &call, "not found"));
@@ -512,6 +519,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => None,
         };
         if let Some((name, value)) = kept.and_then(|name| Some((name, found.fields.get(name)?))) {
@@ -548,6 +556,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => {
                 return Err(self.error(CallErrorKind::Invalid, "Stop", "it cannot be stopped"));
             }

@@ -5,12 +5,14 @@
 
 mod classifier;
 mod crawler;
+mod security_configuration;
 #[cfg(test)]
 mod tests;
 mod trigger;
 
 pub(super) use classifier::{from_classifier, to_changed_classifier, to_new_classifier};
 pub(super) use crawler::{from_crawler, to_changed_crawler, to_new_crawler};
+pub(super) use security_configuration::{from_security_configuration, to_encryption_configuration};
 pub(super) use trigger::{from_trigger, to_trigger, trigger_type};
 
 use aws_smithy_types::DateTime;

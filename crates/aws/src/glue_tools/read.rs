@@ -1,4 +1,4 @@
-//! Reads classifiers, crawlers and triggers, and the names of what is not replicated.
+//! Reads classifiers, security configurations, crawlers and triggers, and the names of what is not replicated.
 
 use super::{GlueTools, Listed, convert, listed};
 use crate::pages::all_pages;
@@ -19,6 +19,20 @@ impl GlueTools {
             found.iter().map(convert::from_classifier).collect();
         let objects = objects.ok_or_else(|| self.missing_object_error("GetClassifiers"))?;
         Ok(listed(objects.into_iter()))
+    }
+
+    pub(crate) async fn security_configurations(&self) -> Result<Vec<Listed>, CallError> {
+        const CALL: &str = "GetSecurityConfigurations";
+        let found = all_pages((CALL, &self.region), |token| async {
+            let call = self.glue.get_security_configurations();
+            let page = call.set_next_token(token).send().await;
+            let page = page.map_err(self.failed(CALL))?;
+            let found = page.security_configurations.unwrap_or_default();
+            Ok((found, page.next_token))
+        })
+        .await?;
+        let objects = found.iter().map(convert::from_security_configuration);
+        Ok(listed(objects))
     }
 
     pub(crate) async fn crawlers(&self) -> Result<Vec<Listed>, CallError> {
@@ -49,6 +63,18 @@ impl GlueTools {
         object.ok_or_else(|| self.missing_object_error(CALL))
     }
 
+    pub(crate) async fn security_configuration(
+        &self,
+        name: &str,
+    ) -> Result<QueryObject, CallError> {
+        const CALL: &str = "GetSecurityConfiguration";
+        let call = self.glue.get_security_configuration().name(name);
+        let response = call.send().await;
+        let found = response.map_err(self.failed(CALL))?.security_configuration;
+        let object = found.as_ref().map(convert::from_security_configuration);
+        object.ok_or_else(|| self.missing_object_error(CALL))
+    }
+
     pub(crate) async fn crawler(&self, name: &str) -> Result<QueryObject, CallError> {
         const CALL: &str = "GetCrawler";
         let response = self.glue.get_crawler().name(name).send().await;
@@ -72,7 +98,6 @@ impl GlueTools {
         let names = match kind {
             UnreplicatedKind::Job => self.job_names().await,
             UnreplicatedKind::Workflow => self.workflow_names().await,
-            UnreplicatedKind::SecurityConfiguration => self.security_configuration_names().await,
             UnreplicatedKind::Connection => self.connection_names().await,
         };
         Ok(names?.into_iter().collect())
@@ -92,19 +117,6 @@ impl GlueTools {
             let call = self.glue.list_workflows().set_next_token(token);
             let page = call.send().await.map_err(self.failed("ListWorkflows"))?;
             Ok((page.workflows.unwrap_or_default(), page.next_token))
-        })
-        .await
-    }
-
-    async fn security_configuration_names(&self) -> Result<Vec<String>, CallError> {
-        const CALL: &str = "GetSecurityConfigurations";
-        all_pages((CALL, &self.region), |token| async {
-            let call = self.glue.get_security_configurations();
-            let page = call.set_next_token(token).send().await;
-            let page = page.map_err(self.failed(CALL))?;
-            let found = page.security_configurations.unwrap_or_default().into_iter();
-            let names = found.filter_map(|one| one.name);
-            Ok((names.collect(), page.next_token))
         })
         .await
     }

@@ -32,7 +32,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
-            | QueryKind::Classifier) => return Err(self.no_sleeper(other)),
+            | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration) => return Err(self.no_sleeper(other)),
         };
         listed.into_iter().map(|(_, object)| object).collect()
     }
@@ -46,7 +47,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
-            | QueryKind::Classifier) => Err(self.no_sleeper(other)),
+            | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration) => Err(self.no_sleeper(other)),
         }
     }
 
@@ -75,7 +77,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
-            | QueryKind::Classifier) => Err(self.no_sleeper(other)),
+            | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration) => Err(self.no_sleeper(other)),
         }
     }
 }

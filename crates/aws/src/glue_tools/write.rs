@@ -1,4 +1,4 @@
-//! Creates, updates, deletes and puts to sleep classifiers, crawlers and triggers.
+//! Creates, updates, deletes and puts to sleep classifiers, security configurations, crawlers and triggers.
 
 use super::{GlueTools, convert};
 use twinlake_core::query::QueryObject;
@@ -55,6 +55,27 @@ impl GlueTools {
     pub(crate) async fn delete_classifier(&self, name: &str) -> Result<(), CallError> {
         let call = self.glue.delete_classifier().name(name);
         call.send().await.map_err(self.failed("DeleteClassifier"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn create_security_configuration(
+        &self,
+        object: &QueryObject,
+    ) -> Result<(), CallError> {
+        let configuration = convert::to_encryption_configuration(object);
+        let call = self.glue.create_security_configuration();
+        let call = call
+            .name(&object.key.id)
+            .encryption_configuration(configuration);
+        let created = call.send().await;
+        created.map_err(self.failed("CreateSecurityConfiguration"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_security_configuration(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_security_configuration().name(name);
+        let deleted = call.send().await;
+        deleted.map_err(self.failed("DeleteSecurityConfiguration"))?;
         Ok(())
     }
 

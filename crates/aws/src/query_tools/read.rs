@@ -35,6 +35,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::NamedQuery => self.named_queries(parent).await,
             QueryKind::PreparedStatement => self.prepared_statements(parent).await,
             QueryKind::Classifier => self.glue_tools.classifiers().await,
+            QueryKind::SecurityConfiguration => self.glue_tools.security_configurations().await,
             QueryKind::Crawler => self.glue_tools.crawlers().await,
             QueryKind::Trigger => self.glue_tools.triggers().await,
             QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),
@@ -51,6 +52,9 @@ impl ReadQueryRegion for QueryToolsRegion {
                 self.prepared_statement(workgroup, &key.id).await
             }
             QueryKind::Classifier => self.glue_tools.classifier(&key.id).await,
+            QueryKind::SecurityConfiguration => {
+                self.glue_tools.security_configuration(&key.id).await
+            }
             QueryKind::Crawler => self.glue_tools.crawler(&key.id).await,
             QueryKind::Trigger => self.glue_tools.trigger(&key.id).await,
             QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),

@@ -66,6 +66,11 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .map_err(self.failed("CreatePreparedStatement"))?;
             }
             QueryKind::Classifier => self.glue_tools.create_classifier(object).await?,
+            QueryKind::SecurityConfiguration => {
+                self.glue_tools
+                    .create_security_configuration(object)
+                    .await?;
+            }
             QueryKind::Crawler => self.glue_tools.create_crawler(object).await?,
             QueryKind::Trigger => self.glue_tools.create_trigger(object).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
@@ -110,6 +115,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .map_err(self.failed("UpdatePreparedStatement"))?;
             }
             QueryKind::Classifier => self.glue_tools.update_classifier(desired).await?,
+            QueryKind::SecurityConfiguration => return Err(self.glue_tools.no_update(key)),
             QueryKind::Crawler => self.glue_tools.update_crawler(desired).await?,
             QueryKind::Trigger => self.glue_tools.update_trigger(desired).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
@@ -149,6 +155,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => Ok(()),
         }
     }
@@ -179,6 +186,11 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .map_err(self.failed("DeletePreparedStatement"))?;
             }
             QueryKind::Classifier => self.glue_tools.delete_classifier(&key.id).await?,
+            QueryKind::SecurityConfiguration => {
+                self.glue_tools
+                    .delete_security_configuration(&key.id)
+                    .await?;
+            }
             QueryKind::Crawler => self.glue_tools.delete_crawler(&key.id).await?,
             QueryKind::Trigger => self.glue_tools.delete_trigger(&key.id).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),

@@ -241,6 +241,9 @@ impl Auditor<'_> {
                 if current.key != object.key {
                     return refuse(AuditRule::NotManaged, "it would write another object");
                 }
+                if !object.key.kind.has_update() {
+                    return refuse(AuditRule::Altered, "no call changes objects of this kind");
+                }
                 self.check_managed(primary, &object.key)?;
                 self.check_epoch(primary, &object.key)?;
                 self.check_content(primary, object)?;
@@ -275,6 +278,7 @@ impl Auditor<'_> {
                     QueryKind::NamedQuery
                     | QueryKind::PreparedStatement
                     | QueryKind::Classifier
+                    | QueryKind::SecurityConfiguration
                     | QueryKind::Crawler
                     | QueryKind::Trigger
                     | QueryKind::ExternalSchema => false,

@@ -15,20 +15,13 @@ pub enum UnreplicatedKind {
     Job,
     /// A workflow.
     Workflow,
-    /// A security configuration.
-    SecurityConfiguration,
     /// A connection.
     Connection,
 }
 
 impl UnreplicatedKind {
     /// Every kind.
-    pub const EVERY: [Self; 4] = [
-        Self::Job,
-        Self::Workflow,
-        Self::SecurityConfiguration,
-        Self::Connection,
-    ];
+    pub const EVERY: [Self; 3] = [Self::Job, Self::Workflow, Self::Connection];
 
     /// The kind in words.
     #[must_use]
@@ -36,7 +29,6 @@ impl UnreplicatedKind {
         match self {
             Self::Job => "job",
             Self::Workflow => "workflow",
-            Self::SecurityConfiguration => "security configuration",
             Self::Connection => "connection",
         }
     }
@@ -58,6 +50,7 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy) -> Vec<String> 
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
+        | QueryKind::SecurityConfiguration
         | QueryKind::ExternalSchema => Vec::new(),
     }
 }
@@ -162,8 +155,7 @@ impl References {
                 found
                     .tools
                     .extend(classifiers.map(|name| ObjectKey::new(QueryKind::Classifier, name)));
-                let security = object.text("CrawlerSecurityConfiguration");
-                found.add_other(UnreplicatedKind::SecurityConfiguration, security);
+                found.add_security(object.text("CrawlerSecurityConfiguration"));
             }
             QueryKind::Trigger => {
                 for path in ["Actions", "Predicate.Conditions"] {
@@ -178,6 +170,7 @@ impl References {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => {}
         }
         found
@@ -188,8 +181,12 @@ impl References {
         self.tools
             .extend(crawler.map(|name| ObjectKey::new(QueryKind::Crawler, name)));
         self.add_other(UnreplicatedKind::Job, text_of(entry, "JobName"));
-        let security = text_of(entry, "SecurityConfiguration");
-        self.add_other(UnreplicatedKind::SecurityConfiguration, security);
+        self.add_security(text_of(entry, "SecurityConfiguration"));
+    }
+
+    fn add_security(&mut self, name: Option<&str>) {
+        let key = |name| ObjectKey::new(QueryKind::SecurityConfiguration, name);
+        self.tools.extend(name.map(key));
     }
 
     fn add_other(&mut self, kind: UnreplicatedKind, name: Option<&str>) {

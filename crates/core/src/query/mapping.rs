@@ -242,10 +242,44 @@ impl Mapper<'_> {
         if let Some(pair) = pairs.find(|pair| pair.get(from) == text) {
             return pair.get(from.other()).clone();
         }
+        if let Some(mapped) = self.kms_arn(text) {
+            return mapped;
+        }
         self.holds.push(format!(
             "{path}: no [[query.kms-key]] pair names the key {text}"
         ));
         text.to_owned()
+    }
+
+    /// The key of the standby for one that is given by its ARN, where a pair names the alias or the id alone.
+    fn kms_arn(&self, text: &str) -> Option<String> {
+        let (from, to) = (
+            self.policy.primary(self.epoch),
+            self.policy.standby(self.epoch),
+        );
+        let arn = Arn::parse(text)?;
+        let is_of_primary = arn.region == from.region && arn.account == from.account;
+        if arn.service != "kms" || !is_of_primary {
+            return None;
+        }
+        let name_of = |resource: &str| resource.strip_prefix("key/").unwrap_or(resource).to_owned();
+        let mut pairs = self.query.kms_keys.iter();
+        let pair = pairs.find(|pair| *pair.get(self.primary()) == name_of(arn.resource))?;
+        let peer = pair.get(self.primary().other());
+        if Arn::parse(peer).is_some() {
+            return Some(peer.clone());
+        }
+        let resource = match peer.starts_with("alias/") {
+            true => peer.clone(),
+            false => format!("key/{peer}"),
+        };
+        let mapped = Arn {
+            region: &to.region,
+            account: &to.account,
+            resource: &resource,
+            ..arn
+        };
+        Some(mapped.to_string())
     }
 
     fn function(&mut self, path: &str, text: &str) -> String {

@@ -54,9 +54,13 @@ impl ObjectKey {
             (QueryKind::NamedQuery | QueryKind::PreparedStatement, None) => false,
             // AWS makes it in each Region.
             (QueryKind::DataCatalog, _) => self.id != "AwsDataCatalog",
-            (QueryKind::Classifier | QueryKind::Crawler | QueryKind::Trigger, _) => {
-                query.glue_tools == GlueToolsPolicy::Copy
-            }
+            (
+                QueryKind::Classifier
+                | QueryKind::SecurityConfiguration
+                | QueryKind::Crawler
+                | QueryKind::Trigger,
+                _,
+            ) => query.glue_tools == GlueToolsPolicy::Copy,
             (QueryKind::ExternalSchema, Some(parent)) => query.warehouse(parent).is_some(),
             (QueryKind::ExternalSchema, None) => false,
         }
@@ -73,6 +77,7 @@ impl ObjectKey {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::Crawler
             | QueryKind::Trigger => Some(Self::new(QueryKind::WorkGroup, parent)),
         }
@@ -266,6 +271,7 @@ impl QueryObject {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => false,
         }
     }
@@ -281,6 +287,7 @@ impl QueryObject {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => None,
         }
     }
@@ -301,6 +308,7 @@ impl QueryObject {
                 | QueryKind::DataCatalog
                 | QueryKind::PreparedStatement
                 | QueryKind::Classifier
+                | QueryKind::SecurityConfiguration
                 | QueryKind::Crawler
                 | QueryKind::Trigger
                 | QueryKind::ExternalSchema,

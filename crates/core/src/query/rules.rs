@@ -17,6 +17,8 @@ pub enum QueryKind {
     PreparedStatement,
     /// A classifier of Glue: Grok, XML, JSON or CSV.
     Classifier,
+    /// A security configuration of Glue. No call changes one.
+    SecurityConfiguration,
     /// A crawler of Glue. It sleeps in the standby.
     Crawler,
     /// A trigger of Glue. It sleeps in the standby.
@@ -27,19 +29,25 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// Every kind: what others are in, or name, comes first.
-    pub const EVERY: [Self; 8] = [
+    pub const EVERY: [Self; 9] = [
         Self::WorkGroup,
         Self::DataCatalog,
         Self::NamedQuery,
         Self::PreparedStatement,
         Self::Classifier,
+        Self::SecurityConfiguration,
         Self::Crawler,
         Self::Trigger,
         Self::ExternalSchema,
     ];
 
     /// The kinds of Glue.
-    pub const GLUE_TOOLS: [Self; 3] = [Self::Classifier, Self::Crawler, Self::Trigger];
+    pub const GLUE_TOOLS: [Self; 4] = [
+        Self::Classifier,
+        Self::SecurityConfiguration,
+        Self::Crawler,
+        Self::Trigger,
+    ];
 
     /// What the kind's fields mean.
     #[must_use]
@@ -57,7 +65,41 @@ impl QueryKind {
             | Self::NamedQuery
             | Self::PreparedStatement
             | Self::Classifier
+            | Self::SecurityConfiguration
             | Self::ExternalSchema => false,
+        }
+    }
+
+    /// Whether another object may name one that the standby has, whoever made it: a person may have made it as that
+    /// Region needs it.
+    #[must_use]
+    pub(super) const fn is_named_whoever_made_it(self) -> bool {
+        match self {
+            Self::SecurityConfiguration => true,
+            Self::WorkGroup
+            | Self::DataCatalog
+            | Self::NamedQuery
+            | Self::PreparedStatement
+            | Self::Classifier
+            | Self::Crawler
+            | Self::Trigger
+            | Self::ExternalSchema => false,
+        }
+    }
+
+    /// Whether a call changes an object of the kind. One of any other kind is deleted and created again.
+    #[must_use]
+    pub const fn has_update(self) -> bool {
+        match self {
+            Self::SecurityConfiguration => false,
+            Self::WorkGroup
+            | Self::DataCatalog
+            | Self::NamedQuery
+            | Self::PreparedStatement
+            | Self::Classifier
+            | Self::Crawler
+            | Self::Trigger
+            | Self::ExternalSchema => true,
         }
     }
 
@@ -70,6 +112,7 @@ impl QueryKind {
             Self::NamedQuery => "saved query",
             Self::PreparedStatement => "prepared statement",
             Self::Classifier => "classifier",
+            Self::SecurityConfiguration => "security configuration",
             Self::Crawler => "crawler",
             Self::Trigger => "trigger",
             Self::ExternalSchema => "external schema",
@@ -87,6 +130,7 @@ impl QueryKind {
             | Self::NamedQuery
             | Self::PreparedStatement
             | Self::Classifier
+            | Self::SecurityConfiguration
             | Self::Crawler
             | Self::Trigger => "workgroup",
         }
@@ -269,6 +313,30 @@ const CLASSIFIER: KindRules = KindRules {
     never_unset: &["Delimiter", "QuoteSymbol", "Serde", "RowTag"],
 };
 
+const SECURITY_CONFIGURATION: KindRules = KindRules {
+    fields: &[
+        ("EncryptionConfiguration.S3Encryption.KmsKeyArn", KmsKey),
+        (
+            "EncryptionConfiguration.CloudWatchEncryption.KmsKeyArn",
+            KmsKey,
+        ),
+        (
+            "EncryptionConfiguration.JobBookmarksEncryption.KmsKeyArn",
+            KmsKey,
+        ),
+        (
+            "EncryptionConfiguration.DataQualityEncryption.KmsKeyArn",
+            KmsKey,
+        ),
+        // All of it, with its keys.
+        ("EncryptionConfiguration", Fixed),
+    ],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &[],
+};
+
 const CRAWLER: KindRules = KindRules {
     fields: &[
         ("Role", RoleName),
@@ -326,6 +394,7 @@ impl KindRules {
             QueryKind::NamedQuery => &NAMED_QUERY,
             QueryKind::PreparedStatement => &PREPARED_STATEMENT,
             QueryKind::Classifier => &CLASSIFIER,
+            QueryKind::SecurityConfiguration => &SECURITY_CONFIGURATION,
             QueryKind::Crawler => &CRAWLER,
             QueryKind::Trigger => &TRIGGER,
             QueryKind::ExternalSchema => &EXTERNAL_SCHEMA,

@@ -13,8 +13,8 @@ pub trait ReadQueryRegion: ReadWarehouses {
 
     /// The objects of a kind, in a workgroup if the kind has one: `ListWorkGroups` and `GetWorkGroup`,
     /// `ListDataCatalogs` and `GetDataCatalog`, `ListNamedQueries` and `BatchGetNamedQuery`,
-    /// `ListPreparedStatements` and `BatchGetPreparedStatement`, `GetClassifiers`, `GetCrawlers`,
-    /// `GetTriggers`. Every page, or an error; an object that
+    /// `ListPreparedStatements` and `BatchGetPreparedStatement`, `GetClassifiers`,
+    /// `GetSecurityConfigurations`, `GetCrawlers`, `GetTriggers`. Every page, or an error; an object that
     /// is listed and cannot be read has its own error. With `tags` also `ListTagsForResource`.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ pub trait ReadQueryRegion: ReadWarehouses {
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
 
     /// The names of what is not replicated and may be named by tools of Glue: `ListJobs`, `ListWorkflows`,
-    /// `GetSecurityConfigurations`, `GetConnections` without passwords.
+    /// `GetConnections` without passwords.
     ///
     /// # Errors
     /// Any page of the listing failed.
@@ -71,7 +71,8 @@ pub trait WriteQueryRegion: ReadQueryRegion + WriteWarehouses {
     /// The call failed.
     async fn create(&self, object: &QueryObject, token: &str) -> Result<ObjectKey, CallError>;
 
-    /// Makes an object that was read as `current` equal to `desired`, except its tags.
+    /// Makes an object that was read as `current` equal to `desired`, except its tags. No call changes a security
+    /// configuration.
     ///
     /// # Errors
     /// The call failed.

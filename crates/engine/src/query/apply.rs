@@ -162,9 +162,10 @@ where
 /// When an object that was just created says that it was; `None` for kinds that do not say, or if it could not be read.
 async fn creation_time<S: WriteQueryRegion>(standby: &S, key: &ObjectKey) -> Option<Timestamp> {
     match key.kind {
-        QueryKind::WorkGroup | QueryKind::Crawler | QueryKind::Classifier => {
-            standby.read(key).await.ok()?.created
-        }
+        QueryKind::WorkGroup
+        | QueryKind::Crawler
+        | QueryKind::Classifier
+        | QueryKind::SecurityConfiguration => standby.read(key).await.ok()?.created,
         QueryKind::DataCatalog
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement

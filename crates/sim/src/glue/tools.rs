@@ -1,4 +1,4 @@
-//! Operations on classifiers, crawlers and triggers, and on what they may name.
+//! Operations on classifiers, security configurations, crawlers and triggers, and on what they may name.
 //!
 //! As the service: a crawler that is created with a schedule is scheduled at once, an update keeps what it does not
 //! name, a crawler that runs is not updated, and the update of a trigger replaces its definition.
@@ -50,13 +50,15 @@ impl SimState {
             }
             "CreateJob" => self.create_tool(caller, ("Job", "Name"), request),
             "CreateWorkflow" => self.create_tool(caller, ("Workflow", "Name"), request),
-            "CreateSecurityConfiguration" => {
-                self.create_tool(caller, ("SecurityConfiguration", "Name"), request)
-            }
+            "CreateSecurityConfiguration" => self.create_security_configuration(caller, request),
             "DeleteClassifier" => self.delete_tool(caller, "Classifier", request),
+            "DeleteSecurityConfiguration" => {
+                self.delete_tool(caller, "SecurityConfiguration", request)
+            }
             "DeleteCrawler" => self.delete_tool(caller, "Crawler", request),
             "DeleteTrigger" => self.delete_tool(caller, "Trigger", request),
             "GetClassifier" => self.get_tool(caller, "Classifier", request),
+            "GetSecurityConfiguration" => self.get_tool(caller, "SecurityConfiguration", request),
             "GetCrawler" => self.get_tool(caller, "Crawler", request),
             "GetTrigger" => self.get_tool(caller, "Trigger", request),
             "GetJob" => required_text(request, "JobName")
@@ -191,6 +193,18 @@ impl SimState {
             stored.extend(content.as_object().cloned().unwrap_or_default());
             Ok(())
         })
+    }
+
+    /// Creates a security configuration, which no call changes.
+    fn create_security_configuration(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        let encryption = request.get("EncryptionConfiguration");
+        let encryption = encryption.ok_or_else(|| ApiError::invalid("no configuration"))?;
+        let now = to_json(&self.tick());
+        let content = json!({
+            "Name": name, "CreatedTimeStamp": now, "EncryptionConfiguration": encryption});
+        self.insert_tool(caller, ("SecurityConfiguration", &name), content)?;
+        Ok(json!({"Name": name, "CreatedTimestamp": now}))
     }
 
     fn create_crawler(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {

@@ -39,7 +39,8 @@ impl WakeTools for SimQueryTools {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
-            | QueryKind::Classifier => {
+            | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration => {
                 return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));
             }
         };

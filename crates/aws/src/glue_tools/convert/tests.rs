@@ -1,3 +1,5 @@
+/// Security configurations.
+mod security_configuration;
 /// What Twinlake reads and never writes.
 mod unwritten;
 

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 /// The names that belong to the primary.
 pub(super) struct PrimaryNames {
     region: String,
+    /// Region and account of the standby.
+    standby: (String, String),
     locations: Vec<Location>,
     standby_locations: Vec<Location>,
     keys: BTreeSet<String>,
@@ -37,6 +39,10 @@ impl PrimaryNames {
             .unzip();
         Self {
             region: inputs.policy.primary(inputs.epoch).region.clone(),
+            standby: {
+                let site = inputs.policy.standby(inputs.epoch);
+                (site.region.clone(), site.account.clone())
+            },
             locations,
             standby_locations,
             keys,
@@ -54,10 +60,12 @@ impl PrimaryNames {
     }
 
     fn find_in(&self, path: &str, text: &str) -> Option<String> {
-        let is_key = path.ends_with("KmsKey");
-        if is_key && (self.keys.contains(text) || !self.standby_keys.contains(text)) {
-            let is_same_in_both = self.standby_keys.contains(text);
-            return (!is_same_in_both).then(|| text.to_owned());
+        if KEY_FIELDS.iter().any(|field| path.ends_with(field)) {
+            let is_of_standby = self.standby_keys.contains(text) || self.is_standby_key_arn(text);
+            let is_same_in_both = is_of_standby && self.keys.contains(text);
+            if !is_of_standby || is_same_in_both {
+                return (!is_of_standby).then(|| text.to_owned());
+            }
         }
         if text.starts_with("arn:") && text.split(':').nth(3) == Some(self.region.as_str()) {
             return Some(text.to_owned());
@@ -72,6 +80,17 @@ impl PrimaryNames {
             .find(|location| self.is_foreign(location))
     }
 
+    /// Whether a text is the ARN of a key of the standby of which a pair names the alias or the id alone.
+    fn is_standby_key_arn(&self, text: &str) -> bool {
+        let (region, account) = &self.standby;
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let ["arn", _, "kms", in_region, of_account, resource] = parts.as_slice() else {
+            return false;
+        };
+        let name = resource.strip_prefix("key/").unwrap_or(resource);
+        in_region == region && of_account == account && self.standby_keys.contains(name)
+    }
+
     fn is_foreign(&self, location: &str) -> bool {
         let Ok(location) = Location::parse(location) else {
             return true;
@@ -84,6 +103,9 @@ impl PrimaryNames {
         is_in(&self.locations) || !self.keeps_unmapped
     }
 }
+
+/// The fields that name a KMS key.
+const KEY_FIELDS: [&str; 2] = ["KmsKey", "KmsKeyArn"];
 
 /// Text for people, which nothing evaluates.
 fn is_prose(name: &str) -> bool {
@@ -112,8 +134,9 @@ pub(super) fn masked(fields: &Fields) -> Fields {
 }
 
 fn masked_value(path: &str, value: &Value) -> Value {
-    const MAPPED: [&str; 13] = [
+    const MAPPED: [&str; 14] = [
         "KmsKey",
+        "KmsKeyArn",
         "ResultConfiguration.OutputLocation",
         "S3LoggingConfiguration.LogLocation",
         "ExecutionRole",

@@ -20,6 +20,7 @@ pub(super) fn runs(object: &QueryObject) -> bool {
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
+        | QueryKind::SecurityConfiguration
         | QueryKind::ExternalSchema => false,
     }
 }
@@ -35,6 +36,7 @@ impl Auditor<'_> {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::ExternalSchema => return Ok(()),
         };
         if let Some(name) = forbidden.iter().find(|name| object.field(name).is_some()) {

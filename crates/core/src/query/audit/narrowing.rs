@@ -48,6 +48,7 @@ impl Auditor<'_> {
             | QueryKind::NamedQuery
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
+            | QueryKind::SecurityConfiguration
             | QueryKind::Crawler
             | QueryKind::Trigger => false,
         };

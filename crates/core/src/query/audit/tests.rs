@@ -1,3 +1,6 @@
+/// Glue's definitions that others name.
+mod glue_definitions;
+
 use super::*;
 use crate::policy::Policy;
 use crate::query::object::Fields;

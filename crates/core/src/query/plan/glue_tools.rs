@@ -134,16 +134,33 @@ impl Planner<'_> {
         };
         let missing = references.tools.iter();
         let missing = missing.filter(|key| !self.plan.compared.contains(*key) && !is_created(key));
-        let mut found: Vec<(FindingKind, String)> = missing
-            .map(|key| {
-                let detail = format!("it names the {key}, which is not replicated, see there");
-                (FindingKind::OnHold, detail)
-            })
-            .collect();
+        let mut found: Vec<(FindingKind, String)> =
+            missing.filter_map(|key| self.missing_tool(key)).collect();
         for (kind, names) in &references.others {
             found.extend(self.missing_names(*kind, names.iter().map(String::as_str)));
         }
         found
+    }
+
+    /// What keeps an object from naming a tool that is not equal in the standby; `None` if nothing does.
+    fn missing_tool(&self, key: &ObjectKey) -> Option<(FindingKind, String)> {
+        if !key.kind.is_named_whoever_made_it() {
+            let detail = format!("it names the {key}, which is not replicated, see there");
+            return Some((FindingKind::OnHold, detail));
+        }
+        let standby = self.inputs.standby;
+        if let Some(Err(error)) = standby.listings.get(&(key.kind, None)) {
+            let detail = format!(
+                "it names the {key}, and those of the standby could not be listed: {error}"
+            );
+            return Some((failed_read(error), detail));
+        }
+        let detail = format!(
+            "it names the {key}, which the standby does not have: correct what the finding of that one says, or \
+             create it there under this name, and it is replicated"
+        );
+        let is_there = standby.objects.contains_key(key);
+        (!is_there).then_some((FindingKind::OnHold, detail))
     }
 
     fn missing_names<'n>(

@@ -98,6 +98,7 @@ fn narrowed(primary: &QueryObject, standby: &QueryObject) -> Option<QueryObject>
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
+        | QueryKind::SecurityConfiguration
         | QueryKind::Crawler
         | QueryKind::Trigger => None,
     }
