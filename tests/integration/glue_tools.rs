@@ -278,7 +278,7 @@ fn one_bad_entry_is_one_finding() {
     );
     assert_asleep(&lab);
     // What they name appears in the standby.
-    lab.standby.put_unreplicated(UnreplicatedKind::Job, "load");
+    lab.standby.put_job("load", None);
     let sse = json!({"EncryptionConfiguration": {}});
     lab.standby
         .put(object(key(QueryKind::SecurityConfiguration, "sse"), sse));
@@ -416,7 +416,8 @@ fn lost_rights_delete_nothing_and_an_absence_needs_proof() {
         "ListClassifier",
         "ListCrawler",
         "ListTrigger",
-        "List job",
+        "ListJob",
+        "List workflow",
         "List connection",
     ] {
         lab.primary.fail(call, CallErrorKind::Denied, 99);

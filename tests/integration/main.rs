@@ -14,6 +14,7 @@ mod external_schema_access;
 mod external_schemas;
 mod failover;
 mod glue_definitions;
+mod glue_jobs;
 mod glue_tool_deletions;
 mod glue_tools;
 mod grant_call_counts;

@@ -15,4 +15,5 @@ mod query_tools;
 mod readings;
 mod recovery_time;
 mod wake;
+mod wake_bookmarks;
 mod withheld;

@@ -44,8 +44,9 @@ def glue_resources(action, prefix, request):
         return [request["ResourceArn"]]
     tool = re.search(r":(?:Get|Create|Update|Delete|Stop|List)(Classifier|Crawler|Trigger|Job|Workflow|Security)", action)
     if tool:
-        kind, name = tool.group(1).lower(), request.get("Name") or request.get("CrawlerName")
-        has_resource = kind == "trigger" or (kind == "crawler" and not action.endswith("CreateCrawler"))
+        kind = tool.group(1).lower()
+        name = request.get("Name") or request.get("CrawlerName") or request.get("JobName")
+        has_resource = kind in ("trigger", "job") or (kind == "crawler" and not action.endswith("CreateCrawler"))
         return [f"{prefix}:{kind}/{name}"] if name and has_resource else ["*"]
     names = [f"{prefix}:catalog"]
     database = (request.get("DatabaseName") or request.get("DatabaseInput", {}).get("Name")

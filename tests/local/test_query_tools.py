@@ -147,6 +147,16 @@ def encryption(region):
         "JobBookmarksEncryption": {"JobBookmarksEncryptionMode": "CSE-KMS", "KmsKeyArn": key}}
 
 
+def job(region):
+    """A job that workers run, with its places in one Region; an argument of it has no value."""
+    place = f"s3://{BUCKETS[region]}"
+    return {
+        "Role": "load", "Command": {"Name": "glueetl", "ScriptLocation": f"{place}/load.py"},
+        "DefaultArguments": {"--TempDir": f"{place}/tmp/", "--enable-metrics": "",
+                             "--extra-jars": f"{place}/a.jar,{place}/b.jar"},
+        "WorkerType": "G.1X", "NumberOfWorkers": 2, "GlueVersion": "4.0", "SecurityConfiguration": "sse"}
+
+
 def make_glue_tools(glue, names=("orders", "items")):
     for name in names:
         glue.create_crawler(
@@ -167,7 +177,9 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     for name in ("sse", "other"):
         primary.create_security_configuration(Name=name, EncryptionConfiguration=encryption(PRIMARY))
     primary.update_crawler(Name="orders", Classifiers=["csv"], CrawlerSecurityConfiguration="sse")
-    primary.create_job(Name="load", Role="r", Command={})
+    for name in ("load", "other"):
+        primary.create_job(Name=name, **job(PRIMARY))
+    primary.create_workflow(Name="flow")
     replicated.resync()
     orders = standby.get_crawler(Name="orders")["Crawler"]
     assert orders["Targets"]["S3Targets"] == [{"Path": f"s3://{BUCKETS[STANDBY]}/orders/"}]
@@ -180,15 +192,19 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     for name in ("sse", "other"):
         found = standby.get_security_configuration(Name=name)["SecurityConfiguration"]
         assert found["EncryptionConfiguration"] == encryption(STANDBY), found
-    assert standby.list_jobs()["JobNames"] == []
+    for name in ("load", "other"):
+        found = standby.get_job(JobName=name)["Job"]
+        assert {field: found[field] for field in job(STANDBY)} == job(STANDBY), found
     status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
-    assert "1 x job, which Twinlake does not make" in status.stdout, status.stdout
+    assert "1 x workflow, which Twinlake does not make" in status.stdout, status.stdout
     # A change, a deletion, and one that somebody wakes in the standby.
     primary.update_crawler(Name="orders", TablePrefix="u_")
     primary.update_classifier(CsvClassifier={"Name": "csv", "Delimiter": "|"})
     primary.update_trigger(Name="orders", TriggerUpdate={
         "Schedule": "cron(0 2 * * ? *)", "Actions": [{"CrawlerName": "orders"}]})
     primary.delete_trigger(Name="items")
+    primary.delete_job(JobName="other")
+    primary.update_job(JobName="load", JobUpdate={**job(PRIMARY), "Timeout": 60, "DefaultArguments": {"--day": "1"}})
     primary.delete_security_configuration(Name="other")
     standby.update_crawler_schedule(CrawlerName="items", Schedule=CRON)
     standby.start_trigger(Name="orders")
@@ -202,6 +218,8 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     assert csv["Delimiter"] == "|" and csv["Header"] == ["a", "b"]
     left = [one["Name"] for one in standby.get_security_configurations()["SecurityConfigurations"]]
     assert left == ["sse"]
+    (load,) = standby.get_jobs()["Jobs"]
+    assert load["Timeout"] == 60 and load["DefaultArguments"] == {"--day": "1"}, load
     plan = replicated.twinlake("plan", "--domain", "query", "--region", STANDBY)
     assert "No changes to the query tools." in plan.stdout, plan.stdout
 
@@ -214,6 +232,8 @@ def test_crawlers_and_triggers_over_moto(tmp_path):
         make_glue_tools(moto.client("glue", PRIMARY))
         moto.client("glue", PRIMARY).create_security_configuration(
             Name="sse", EncryptionConfiguration=encryption(PRIMARY))
+        for name in ("load", "other"):
+            moto.client("glue", PRIMARY).create_job(Name=name, **job(PRIMARY))
         applied = moto.twinlake("resync", "--domain", "query")
         # Moto holds no classifiers: said, and no more.
         assert "each classifier: they could not be listed" in applied.stdout, applied.stdout
@@ -224,8 +244,12 @@ def test_crawlers_and_triggers_over_moto(tmp_path):
         assert standby.get_trigger(Name="orders")["Trigger"]["State"] == "CREATED"
         found = standby.get_security_configuration(Name="sse")["SecurityConfiguration"]
         assert found["EncryptionConfiguration"] == encryption(STANDBY), found
+        found = standby.get_job(JobName="load")["Job"]
+        assert {field: found[field] for field in job(STANDBY)} == job(STANDBY), found
+        moto.client("glue", PRIMARY).delete_job(JobName="other")
         again = moto.twinlake("resync", "--domain", "query")
         assert "create" not in again.stdout and "update" not in again.stdout, again.stdout
+        assert standby.list_jobs()["JobNames"] == ["load"]
         standby.start_trigger(Name="orders")
         slept = moto.twinlake("resync", "--domain", "query")
         assert "put to sleep trigger orders" in slept.stdout, slept.stdout

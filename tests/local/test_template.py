@@ -26,7 +26,7 @@ ICEBERG_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteOb
 OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject", "ssm:GetParameter", "ssm:PutParameter",
                        "lakeformation:DescribeLakeFormationIdentityCenterConfiguration"}
 # Actions by which commands wake crawlers and triggers after a takeover: no function may.
-WAKE_ACTIONS = {"glue:GetJob", "glue:UpdateCrawlerSchedule", "glue:StartCrawlerSchedule", "glue:StartTrigger"}
+WAKE_ACTIONS = {"glue:UpdateCrawlerSchedule", "glue:StartCrawlerSchedule", "glue:StartTrigger"}
 # Actions that Lambda performs with a function's role.
 PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
                     "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
@@ -88,11 +88,11 @@ def test_every_event_name_of_a_rule_has_an_example_file():
 
 # Of the tools of Glue. GetConnections is also for the catalog.
 GLUE_TOOLS_WITHOUT_RESOURCE = {f"glue:{action}" for action in (
-    "GetClassifiers", "GetClassifier", "GetCrawlers", "GetTriggers", "ListJobs", "ListWorkflows",
+    "GetClassifiers", "GetClassifier", "GetCrawlers", "GetTriggers", "GetJobs", "ListWorkflows",
     "GetSecurityConfigurations", "GetSecurityConfiguration", "CreateSecurityConfiguration",
     "DeleteSecurityConfiguration", "CreateClassifier", "UpdateClassifier", "DeleteClassifier", "CreateCrawler")}
 GLUE_TOOL_ACTIONS = GLUE_TOOLS_WITHOUT_RESOURCE | {f"glue:{action}" for action in (
-    "GetCrawler", "GetTrigger", "UpdateCrawler", "DeleteCrawler", "StopCrawlerSchedule",
+    "GetJob", "CreateJob", "UpdateJob", "DeleteJob", "GetCrawler", "GetTrigger", "UpdateCrawler", "DeleteCrawler", "StopCrawlerSchedule",
     "CreateTrigger", "UpdateTrigger", "DeleteTrigger", "StopTrigger")}
 
 
@@ -354,9 +354,9 @@ def test_glue_tools_are_read_in_both_regions_written_in_one_and_never_woken():
         text = json.dumps([statement["Resource"], statement.get("Condition")])
         assert reads == ("PeerRegion" in text), actions
         assert "AWS::Region" in text
-    # No call that starts, schedules or activates anything, and none that makes a job.
+    # No call that starts, schedules or activates anything.
     allowed = " ".join(allowed_actions("Resync"))
-    assert not re.search(r"glue:(Start|Run|Resume|UpdateCrawlerSchedule|(Create|Update)(Job|Workflow|Connection))",
+    assert not re.search(r"glue:(Start|Run|Resume|UpdateCrawlerSchedule|(Create|Update)(Workflow|Connection))",
                          allowed)
 
 

@@ -65,6 +65,7 @@ impl QueryToolsRegion {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::Crawler
             | QueryKind::Trigger
             | QueryKind::ExternalSchema => return None,

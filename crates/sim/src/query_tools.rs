@@ -40,8 +40,6 @@ struct State {
     reservations: usize,
     /// The names of what is not replicated.
     unreplicated: BTreeMap<UnreplicatedKind, BTreeSet<String>>,
-    /// The option for bookmarks of jobs.
-    bookmarks: BTreeMap<String, Option<String>>,
     /// Triggers and crawlers that do not start although the call succeeds.
     stuck: BTreeSet<ObjectKey>,
     /// Crawlers that run at this moment.
@@ -129,9 +127,14 @@ impl SimQueryTools {
 
     /// Puts a job, with its option for bookmarks.
     pub fn put_job(&self, name: &str, bookmarks: Option<&str>) {
-        self.put_unreplicated(UnreplicatedKind::Job, name);
-        let option = bookmarks.map(str::to_owned);
-        self.lock().bookmarks.insert(name.to_owned(), option);
+        let arguments = bookmarks.map(|option| json!({ QueryObject::BOOKMARK_ARGUMENT: option }));
+        let fields = json!({"Role": "load", "Command": {"Name": "glueetl"},
+            "DefaultArguments": arguments});
+        let fields = serde_json::from_value(fields).unwrap_or_default();
+        self.put(QueryObject::normalized(
+            ObjectKey::new(QueryKind::Job, name),
+            fields,
+        ));
     }
 
     /// Lets the calls that wake an object succeed without effect.
@@ -229,6 +232,7 @@ impl State {
             QueryKind::WorkGroup
                 | QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
+                | QueryKind::Job
                 | QueryKind::Crawler
         );
         if has_time {
@@ -253,6 +257,7 @@ fn call_of(action: &str, kind: QueryKind) -> String {
         QueryKind::PreparedStatement => "PreparedStatement",
         QueryKind::Classifier => "Classifier",
         QueryKind::SecurityConfiguration => "SecurityConfiguration",
+        QueryKind::Job => "Job",
         QueryKind::Crawler => "Crawler",
         QueryKind::Trigger => "Trigger",
         QueryKind::ExternalSchema => "ExternalSchema",
@@ -520,6 +525,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::ExternalSchema => None,
         };
         if let Some((name, value)) = kept.and_then(|name| Some((name, found.fields.get(name)?))) {
@@ -557,6 +563,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::ExternalSchema => {
                 return Err(self.error(CallErrorKind::Invalid, "Stop", "it cannot be stopped"));
             }

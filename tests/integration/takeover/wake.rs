@@ -58,7 +58,7 @@ fn put_trigger(lab: &Lab, name: &str, kind: &str, actions: Value) {
 }
 
 /// Both Regions, and the tools in both of them, before a takeover. Jobs are in the standby, too.
-fn before() -> (Lab, Pair) {
+pub(super) fn before() -> (Lab, Pair) {
     let lab = Lab::new(policy_with("", "glue-tools = \"copy\"\n"));
     put_crawler(&lab, "orders", &[]);
     put_crawler(&lab, "items", &[]);
@@ -120,17 +120,21 @@ fn before() -> (Lab, Pair) {
     (lab, pair)
 }
 
-fn both() -> BTreeSet<QueryKind> {
+pub(super) fn both() -> BTreeSet<QueryKind> {
     [QueryKind::Crawler, QueryKind::Trigger].into()
 }
 
-fn woken(lab: &Lab, pair: &Pair, wanted: &BTreeSet<QueryKind>) -> BTreeMap<QueryKind, WakeRecord> {
+pub(super) fn woken(
+    lab: &Lab,
+    pair: &Pair,
+    wanted: &BTreeSet<QueryKind>,
+) -> BTreeMap<QueryKind, WakeRecord> {
     let site = pair.harness.policy.sites.find(pair.india.name).unwrap();
     let at = (&*pair.india.ledger, &pair.harness.sim);
     ready(wake(&lab.standby, at, site, wanted, &())).unwrap()
 }
 
-fn awake(lab: &Lab) -> BTreeSet<String> {
+pub(super) fn awake(lab: &Lab) -> BTreeSet<String> {
     let objects = lab.standby.objects();
     let awake = objects.values().filter(|object| object.is_awake());
     awake.map(|object| object.key.id.clone()).collect()
@@ -281,10 +285,9 @@ fn what_somebody_replaced_or_removed_and_jobs_that_are_not_known_stay_asleep() {
     assert!(named(QueryKind::Crawler, "orders").contains("changed or replaced"));
     assert!(named(QueryKind::Crawler, "items").contains("not there any more"));
     assert!(named(QueryKind::Trigger, "plain_job").contains("could not be read"));
-    assert_eq!(
-        awake(&lab),
-        ["crawls", "disabling", "follows"].map(str::to_owned).into()
-    );
+    // An argument of the job that no trigger overrides may be one for bookmarks.
+    assert!(named(QueryKind::Trigger, "disabling").contains("could not be read"));
+    assert_eq!(awake(&lab), ["crawls", "follows"].map(str::to_owned).into());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod classifier;
 mod crawler;
+mod job;
 mod security_configuration;
 #[cfg(test)]
 mod tests;
@@ -12,12 +13,14 @@ mod trigger;
 
 pub(super) use classifier::{from_classifier, to_changed_classifier, to_new_classifier};
 pub(super) use crawler::{from_crawler, to_changed_crawler, to_new_crawler};
+pub(super) use job::{from_job, to_job};
 pub(super) use security_configuration::{from_security_configuration, to_encryption_configuration};
 pub(super) use trigger::{from_trigger, to_trigger, trigger_type};
 
 use aws_smithy_types::DateTime;
 use serde_json::Value;
 use twinlake_core::Timestamp;
+use twinlake_core::arn::Arn;
 use twinlake_core::query::Fields;
 
 fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
@@ -56,6 +59,28 @@ fn number(value: &Value, name: &str) -> Option<i32> {
 
 fn flag(value: &Value, name: &str) -> Option<bool> {
     value.get(name).and_then(Value::as_bool)
+}
+
+/// A role by its name with its path: Glue takes and answers either that or the ARN, and a role of its own account
+/// only.
+fn role_name(role: &str) -> &str {
+    let arn = Arn::parse(role).filter(|arn| arn.service == "iam");
+    let name = arn.and_then(|arn| arn.resource.strip_prefix("role/"));
+    name.unwrap_or(role)
+}
+
+/// A map of texts by their names, such as arguments.
+fn texts_to_json<'t>(found: Option<impl IntoIterator<Item = (&'t String, &'t String)>>) -> Value {
+    let texts = found.into_iter().flatten();
+    let texts = texts.map(|(name, value)| (name.clone(), Value::String(value.clone())));
+    Value::Object(texts.collect())
+}
+
+/// A map of texts in the type that the SDK takes; `None` if there is none.
+fn text_map<M: FromIterator<(String, String)>>(value: &Value, name: &str) -> Option<M> {
+    let texts = value.get(name)?.as_object()?.iter();
+    let texts = texts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    Some(texts.collect())
 }
 
 /// The entries of a list, each converted; `None` if there is no list.

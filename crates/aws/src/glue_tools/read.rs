@@ -1,4 +1,4 @@
-//! Reads classifiers, security configurations, crawlers and triggers, and the names of what is not replicated.
+//! Reads classifiers, security configurations, jobs, crawlers and triggers, and the names of what is not replicated.
 
 use super::{GlueTools, Listed, convert, listed};
 use crate::pages::all_pages;
@@ -33,6 +33,16 @@ impl GlueTools {
         .await?;
         let objects = found.iter().map(convert::from_security_configuration);
         Ok(listed(objects))
+    }
+
+    pub(crate) async fn jobs(&self) -> Result<Vec<Listed>, CallError> {
+        let found = all_pages(("GetJobs", &self.region), |token| async {
+            let call = self.glue.get_jobs().set_next_token(token);
+            let page = call.send().await.map_err(self.failed("GetJobs"))?;
+            Ok((page.jobs.unwrap_or_default(), page.next_token))
+        })
+        .await?;
+        Ok(listed(found.iter().map(convert::from_job)))
     }
 
     pub(crate) async fn crawlers(&self) -> Result<Vec<Listed>, CallError> {
@@ -75,6 +85,14 @@ impl GlueTools {
         object.ok_or_else(|| self.missing_object_error(CALL))
     }
 
+    pub(crate) async fn job(&self, name: &str) -> Result<QueryObject, CallError> {
+        const CALL: &str = "GetJob";
+        let response = self.glue.get_job().job_name(name).send().await;
+        let found = response.map_err(self.failed(CALL))?.job;
+        let object = found.as_ref().map(convert::from_job);
+        object.ok_or_else(|| self.missing_object_error(CALL))
+    }
+
     pub(crate) async fn crawler(&self, name: &str) -> Result<QueryObject, CallError> {
         const CALL: &str = "GetCrawler";
         let response = self.glue.get_crawler().name(name).send().await;
@@ -96,20 +114,10 @@ impl GlueTools {
         kind: UnreplicatedKind,
     ) -> Result<BTreeSet<String>, CallError> {
         let names = match kind {
-            UnreplicatedKind::Job => self.job_names().await,
             UnreplicatedKind::Workflow => self.workflow_names().await,
             UnreplicatedKind::Connection => self.connection_names().await,
         };
         Ok(names?.into_iter().collect())
-    }
-
-    async fn job_names(&self) -> Result<Vec<String>, CallError> {
-        all_pages(("ListJobs", &self.region), |token| async {
-            let call = self.glue.list_jobs().set_next_token(token);
-            let page = call.send().await.map_err(self.failed("ListJobs"))?;
-            Ok((page.job_names.unwrap_or_default(), page.next_token))
-        })
-        .await
     }
 
     async fn workflow_names(&self) -> Result<Vec<String>, CallError> {

@@ -33,7 +33,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
-            | QueryKind::SecurityConfiguration) => return Err(self.no_sleeper(other)),
+            | QueryKind::SecurityConfiguration
+            | QueryKind::Job) => return Err(self.no_sleeper(other)),
         };
         listed.into_iter().map(|(_, object)| object).collect()
     }
@@ -42,6 +43,7 @@ impl WakeTools for SleepingTools {
         match key.kind {
             QueryKind::Crawler => self.0.crawler(&key.id).await,
             QueryKind::Trigger => self.0.trigger(&key.id).await,
+            QueryKind::Job => self.0.job(&key.id).await,
             other @ (QueryKind::WorkGroup
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
@@ -50,18 +52,6 @@ impl WakeTools for SleepingTools {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration) => Err(self.no_sleeper(other)),
         }
-    }
-
-    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError> {
-        const CALL: &str = "GetJob";
-        let response = self.0.glue.get_job().job_name(job).send().await;
-        let found = response.map_err(self.0.failed(CALL))?.job;
-        let found = found.ok_or_else(|| self.0.missing_object_error(CALL))?;
-        let fixed = found.non_overridable_arguments();
-        let fixed = fixed.and_then(|all| all.get(QueryObject::BOOKMARK_ARGUMENT));
-        let default = found.default_arguments();
-        let default = default.and_then(|all| all.get(QueryObject::BOOKMARK_ARGUMENT));
-        Ok(fixed.or(default).cloned())
     }
 
     async fn wake(&self, key: &ObjectKey, cron: Option<&str>) -> Result<(), CallError> {
@@ -78,7 +68,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
-            | QueryKind::SecurityConfiguration) => Err(self.no_sleeper(other)),
+            | QueryKind::SecurityConfiguration
+            | QueryKind::Job) => Err(self.no_sleeper(other)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Creates, updates, deletes and puts to sleep classifiers, security configurations, crawlers and triggers.
+//! Creates, updates, deletes and puts to sleep classifiers, security configurations, jobs, crawlers and triggers.
 
 use super::{GlueTools, convert};
 use twinlake_core::query::QueryObject;
@@ -76,6 +76,51 @@ impl GlueTools {
         let call = self.glue.delete_security_configuration().name(name);
         let deleted = call.send().await;
         deleted.map_err(self.failed("DeleteSecurityConfiguration"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn create_job(&self, object: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "CreateJob";
+        let input = convert::to_job(object).map_err(self.unwritable(CALL))?;
+        let call = self.glue.create_job().name(&object.key.id);
+        let call = call
+            .set_job_mode(input.job_mode)
+            .set_job_run_queuing_enabled(input.job_run_queuing_enabled)
+            .set_description(input.description)
+            .set_log_uri(input.log_uri)
+            .set_role(input.role)
+            .set_execution_property(input.execution_property)
+            .set_command(input.command)
+            .set_default_arguments(input.default_arguments)
+            .set_non_overridable_arguments(input.non_overridable_arguments)
+            .set_connections(input.connections)
+            .max_retries(input.max_retries)
+            .set_timeout(input.timeout)
+            .set_max_capacity(input.max_capacity)
+            .set_worker_type(input.worker_type)
+            .set_number_of_workers(input.number_of_workers)
+            .set_security_configuration(input.security_configuration)
+            .set_notification_property(input.notification_property)
+            .set_glue_version(input.glue_version)
+            .set_execution_class(input.execution_class)
+            .set_maintenance_window(input.maintenance_window);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    /// Replaces the definition of a job: what is not named is unset.
+    pub(crate) async fn update_job(&self, desired: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "UpdateJob";
+        let input = convert::to_job(desired).map_err(self.unwritable(CALL))?;
+        let call = self.glue.update_job().job_name(&desired.key.id);
+        let updated = call.job_update(input).send().await;
+        updated.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_job(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_job().job_name(name);
+        call.send().await.map_err(self.failed("DeleteJob"))?;
         Ok(())
     }
 

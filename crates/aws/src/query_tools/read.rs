@@ -36,6 +36,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::PreparedStatement => self.prepared_statements(parent).await,
             QueryKind::Classifier => self.glue_tools.classifiers().await,
             QueryKind::SecurityConfiguration => self.glue_tools.security_configurations().await,
+            QueryKind::Job => self.glue_tools.jobs().await,
             QueryKind::Crawler => self.glue_tools.crawlers().await,
             QueryKind::Trigger => self.glue_tools.triggers().await,
             QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),
@@ -55,6 +56,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::SecurityConfiguration => {
                 self.glue_tools.security_configuration(&key.id).await
             }
+            QueryKind::Job => self.glue_tools.job(&key.id).await,
             QueryKind::Crawler => self.glue_tools.crawler(&key.id).await,
             QueryKind::Trigger => self.glue_tools.trigger(&key.id).await,
             QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),

@@ -71,6 +71,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .create_security_configuration(object)
                     .await?;
             }
+            QueryKind::Job => self.glue_tools.create_job(object).await?,
             QueryKind::Crawler => self.glue_tools.create_crawler(object).await?,
             QueryKind::Trigger => self.glue_tools.create_trigger(object).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
@@ -116,6 +117,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             }
             QueryKind::Classifier => self.glue_tools.update_classifier(desired).await?,
             QueryKind::SecurityConfiguration => return Err(self.glue_tools.no_update(key)),
+            QueryKind::Job => self.glue_tools.update_job(desired).await?,
             QueryKind::Crawler => self.glue_tools.update_crawler(desired).await?,
             QueryKind::Trigger => self.glue_tools.update_trigger(desired).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
@@ -156,6 +158,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::ExternalSchema => Ok(()),
         }
     }
@@ -191,6 +194,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .delete_security_configuration(&key.id)
                     .await?;
             }
+            QueryKind::Job => self.glue_tools.delete_job(&key.id).await?,
             QueryKind::Crawler => self.glue_tools.delete_crawler(&key.id).await?,
             QueryKind::Trigger => self.glue_tools.delete_trigger(&key.id).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),

@@ -279,6 +279,7 @@ impl Auditor<'_> {
                     | QueryKind::PreparedStatement
                     | QueryKind::Classifier
                     | QueryKind::SecurityConfiguration
+                    | QueryKind::Job
                     | QueryKind::Crawler
                     | QueryKind::Trigger
                     | QueryKind::ExternalSchema => false,

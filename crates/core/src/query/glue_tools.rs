@@ -11,8 +11,6 @@ use std::fmt;
 /// Objects of Glue that are counted and not replicated; crawlers and triggers may name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UnreplicatedKind {
-    /// A job.
-    Job,
     /// A workflow.
     Workflow,
     /// A connection.
@@ -21,13 +19,12 @@ pub enum UnreplicatedKind {
 
 impl UnreplicatedKind {
     /// Every kind.
-    pub const EVERY: [Self; 3] = [Self::Job, Self::Workflow, Self::Connection];
+    pub const EVERY: [Self; 2] = [Self::Workflow, Self::Connection];
 
     /// The kind in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Job => "job",
             Self::Workflow => "workflow",
             Self::Connection => "connection",
         }
@@ -45,6 +42,7 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy) -> Vec<String> 
     match object.key.kind {
         QueryKind::Crawler => unsupported_crawler(object, policy),
         QueryKind::Trigger => unsupported_trigger(object),
+        QueryKind::Job => unsupported_job(object),
         QueryKind::WorkGroup
         | QueryKind::DataCatalog
         | QueryKind::NamedQuery
@@ -98,6 +96,32 @@ fn catalog_target(entry: &Value, policy: &Policy) -> Option<String> {
     Some(format!("the table {database}.{other}"))
 }
 
+/// A visual job is made of nodes, of which Glue Studio writes the script: they name what the script names.
+fn unsupported_job(object: &QueryObject) -> Vec<String> {
+    let nodes = object.field("CodeGenConfigurationNodes");
+    let reason = "it has visual nodes (CodeGenConfigurationNodes), which name locations and tables of the primary, and \
+                  Twinlake does not map them: make a script job of it, or create it in the standby yourself";
+    nodes.map(|_| reason.to_owned()).into_iter().collect()
+}
+
+/// What a reader should know of an object although it is replicated.
+pub(super) fn notes(object: &QueryObject) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(option) = object.kept_bookmarks() {
+        notes.push(format!(
+            "it keeps bookmarks ({option}), which no call carries: its first run in the standby reads everything \
+             again, so a takeover wakes no trigger that starts it"
+        ));
+    }
+    if object.field("SourceControlDetails").is_some() {
+        notes.push("its source control is not carried".to_owned());
+    }
+    if let Some(profile) = object.text("ProfileName") {
+        notes.push(format!("its usage profile {profile} is not carried"));
+    }
+    notes
+}
+
 fn unsupported_trigger(object: &QueryObject) -> Vec<String> {
     let mut reasons = Vec::new();
     if object.text("Type") == Some("EVENT") {
@@ -116,6 +140,33 @@ fn unsupported_trigger(object: &QueryObject) -> Vec<String> {
 impl QueryObject {
     /// The argument of a job that says whether it keeps bookmarks.
     pub const BOOKMARK_ARGUMENT: &str = "--job-bookmark-option";
+
+    /// The value of that argument with which a job keeps no bookmarks; also the default.
+    pub const NO_BOOKMARKS: &str = "job-bookmark-disable";
+
+    /// The option for bookmarks that a job has, if any: one that a run cannot override, else the default.
+    #[must_use]
+    pub fn bookmark_option(&self) -> Option<&str> {
+        self.argument("NonOverridableArguments")
+            .or_else(|| self.argument("DefaultArguments"))
+    }
+
+    /// The option for bookmarks of a job that no trigger overrides.
+    #[must_use]
+    pub fn fixed_bookmark_option(&self) -> Option<&str> {
+        self.argument("NonOverridableArguments")
+    }
+
+    /// The option with which a job keeps bookmarks, if it does.
+    #[must_use]
+    pub fn kept_bookmarks(&self) -> Option<&str> {
+        self.bookmark_option()
+            .filter(|option| *option != Self::NO_BOOKMARKS)
+    }
+
+    fn argument(&self, field: &str) -> Option<&str> {
+        self.field(field)?.get(Self::BOOKMARK_ARGUMENT)?.as_str()
+    }
 
     /// The jobs that a trigger starts, each with the option for bookmarks that the trigger gives it, if any.
     #[must_use]
@@ -157,6 +208,14 @@ impl References {
                     .extend(classifiers.map(|name| ObjectKey::new(QueryKind::Classifier, name)));
                 found.add_security(object.text("CrawlerSecurityConfiguration"));
             }
+            QueryKind::Job => {
+                found.add_security(object.text("SecurityConfiguration"));
+                let connections = object.field("Connections.Connections");
+                let connections = connections.and_then(Value::as_array).into_iter().flatten();
+                for name in connections {
+                    found.add_other(UnreplicatedKind::Connection, name.as_str());
+                }
+            }
             QueryKind::Trigger => {
                 for path in ["Actions", "Predicate.Conditions"] {
                     let entries = object.field(path).and_then(Value::as_array);
@@ -180,7 +239,9 @@ impl References {
         let crawler = text_of(entry, "CrawlerName");
         self.tools
             .extend(crawler.map(|name| ObjectKey::new(QueryKind::Crawler, name)));
-        self.add_other(UnreplicatedKind::Job, text_of(entry, "JobName"));
+        let job = text_of(entry, "JobName");
+        self.tools
+            .extend(job.map(|name| ObjectKey::new(QueryKind::Job, name)));
         self.add_security(text_of(entry, "SecurityConfiguration"));
     }
 

@@ -39,7 +39,10 @@ pub fn map_to_standby(
         query: rules,
         epoch,
         holds: Vec::new(),
-        notes: external_schema::notes(object),
+        notes: external_schema::notes(object)
+            .into_iter()
+            .chain(glue_tools::notes(object))
+            .collect(),
     };
     let fields: Fields = object
         .fields
@@ -112,6 +115,8 @@ impl Mapper<'_> {
             FieldUse::Fixed | FieldUse::Reported | FieldUse::Asleep => text.to_owned(),
             FieldUse::ResultLocation => self.location(path, text),
             FieldUse::DataLocation => self.data_location(path, text),
+            FieldUse::Argument => self.argument(path, text),
+            FieldUse::LocationArgument => self.location_argument(path, text),
             FieldUse::RoleName => self.role_name(text),
             FieldUse::KmsKey => self.kms_key(path, text),
             FieldUse::FunctionArn => self.function(path, text),
@@ -160,6 +165,46 @@ impl Mapper<'_> {
                 text.to_owned()
             }
         }
+    }
+
+    /// An argument of which nobody knows what it holds: it may not point at the primary.
+    fn argument(&mut self, path: &str, text: &str) -> String {
+        let region = &self.policy.primary(self.epoch).region;
+        let is_arn = Arn::parse(text).is_some_and(|arn| arn.region == region);
+        if text.contains(region.as_str()) && !is_arn {
+            self.holds.push(format!(
+                "{path} names the Region {region}, and Twinlake does not map this field"
+            ));
+        }
+        self.copied(path, text)
+    }
+
+    /// An argument that holds locations in S3, and perhaps names of modules.
+    fn location_argument(&mut self, path: &str, text: &str) -> String {
+        let keeps = self.policy.unmapped_location == UnmappedLocation::Keep;
+        let mut mapped = Vec::new();
+        for entry in text.split(',') {
+            let location = entry.trim();
+            if !location.to_lowercase().starts_with("s3") {
+                mapped.push(self.argument(path, entry));
+                continue;
+            }
+            let to = match self.map_location(location) {
+                Ok(to) => to,
+                Err(_) if keeps && Location::parse(location).is_ok() => {
+                    self.notes.push(format!(
+                        "it names {location}, which no pair holds and the policy keeps"
+                    ));
+                    location.to_owned()
+                }
+                Err(reason) => {
+                    self.holds.push(format!("{path}: {location}: {reason}"));
+                    location.to_owned()
+                }
+            };
+            mapped.push(entry.replacen(location, &to, 1));
+        }
+        mapped.join(",")
     }
 
     /// Maps a location by the result locations, then by the data locations.

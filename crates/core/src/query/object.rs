@@ -57,6 +57,7 @@ impl ObjectKey {
             (
                 QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
+                | QueryKind::Job
                 | QueryKind::Crawler
                 | QueryKind::Trigger,
                 _,
@@ -78,6 +79,7 @@ impl ObjectKey {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::Crawler
             | QueryKind::Trigger => Some(Self::new(QueryKind::WorkGroup, parent)),
         }
@@ -123,7 +125,10 @@ impl QueryObject {
         Self {
             key,
             fields: fields
-                .filter_map(|(name, value)| Some((name, normal_value(value)?)))
+                .filter_map(|(name, value)| {
+                    let value = normal_field(&name, value)?;
+                    Some((name, value))
+                })
                 .collect(),
             created: None,
             tags: None,
@@ -272,6 +277,7 @@ impl QueryObject {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::ExternalSchema => false,
         }
     }
@@ -288,6 +294,7 @@ impl QueryObject {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Job
             | QueryKind::ExternalSchema => None,
         }
     }
@@ -309,6 +316,7 @@ impl QueryObject {
                 | QueryKind::PreparedStatement
                 | QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
+                | QueryKind::Job
                 | QueryKind::Crawler
                 | QueryKind::Trigger
                 | QueryKind::ExternalSchema,
@@ -336,6 +344,24 @@ fn remove(fields: &mut Fields, path: &str) {
     };
 }
 
+/// Maps of texts in which an empty text is not an absent one: an argument of a job may have no value.
+const TEXT_MAPS: [&str; 3] = ["DefaultArguments", "NonOverridableArguments", "Arguments"];
+
+/// The value of a field without what equals an absent one; `None` if it does itself.
+fn normal_field(name: &str, value: Value) -> Option<Value> {
+    match value {
+        Value::Object(texts) if TEXT_MAPS.contains(&name) => {
+            (!texts.is_empty()).then_some(Value::Object(texts))
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => normal_value(value),
+    }
+}
+
 /// A value without what equals an absent one; `None` if it does itself.
 fn normal_value(value: Value) -> Option<Value> {
     match value {
@@ -349,7 +375,10 @@ fn normal_value(value: Value) -> Option<Value> {
         Value::Object(fields) => {
             let fields: serde_json::Map<String, Value> = fields
                 .into_iter()
-                .filter_map(|(name, value)| Some((name, normal_value(value)?)))
+                .filter_map(|(name, value)| {
+                    let value = normal_field(&name, value)?;
+                    Some((name, value))
+                })
                 .collect();
             (!fields.is_empty()).then_some(Value::Object(fields))
         }

@@ -36,6 +36,10 @@ pub struct QueryRow {
     /// What made the primary's object run by itself, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<PrimarySchedule>,
+    /// Of a job the option with which the primary's keeps bookmarks: no call carries them, so a takeover wakes no trigger
+    /// that starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bookmarks: Option<String>,
     /// Of a row that was handed over at a switch and pairs nothing yet: when the object of the standby was created
     /// that was paired before. It tells what is to be put to sleep there, whatever was changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,7 @@ impl QueryRow {
             pairing: None,
             paired_in: epoch,
             schedule: None,
+            bookmarks: None,
             created_before_switch: None,
             intents: BTreeSet::new(),
             state: SubjectState::OutOfSync,
@@ -81,6 +86,7 @@ impl QueryRow {
         let digest = pairing.digest.get(epoch.standby()).clone()?;
         let mut row = Self::new(epoch, &key, &self.description, now);
         row.schedule.clone_from(&self.schedule);
+        row.bookmarks.clone_from(&self.bookmarks);
         row.created_before_switch = pairing.created_in(epoch.standby());
         row.reason =
             Some("it has not been compared since the Region became the standby".to_owned());
@@ -100,6 +106,7 @@ impl QueryRow {
         self.pairing.clone_from(&other.pairing);
         self.paired_in = other.paired_in;
         self.schedule.clone_from(&other.schedule);
+        self.bookmarks.clone_from(&other.bookmarks);
     }
 
     /// The id under which the ledger stores the row of an object.
@@ -132,6 +139,7 @@ impl QueryRow {
         self.paired_in = epoch;
         self.created_before_switch = None;
         self.record_schedule(epoch, primary);
+        self.bookmarks = primary.kept_bookmarks().map(str::to_owned);
     }
 
     /// Records what makes the primary's object run by itself. What ran in the former primary and does not run in

@@ -19,6 +19,8 @@ pub enum QueryKind {
     Classifier,
     /// A security configuration of Glue. No call changes one.
     SecurityConfiguration,
+    /// A job of Glue. It sleeps as long as nothing starts it.
+    Job,
     /// A crawler of Glue. It sleeps in the standby.
     Crawler,
     /// A trigger of Glue. It sleeps in the standby.
@@ -29,22 +31,24 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// Every kind: what others are in, or name, comes first.
-    pub const EVERY: [Self; 9] = [
+    pub const EVERY: [Self; 10] = [
         Self::WorkGroup,
         Self::DataCatalog,
         Self::NamedQuery,
         Self::PreparedStatement,
         Self::Classifier,
         Self::SecurityConfiguration,
+        Self::Job,
         Self::Crawler,
         Self::Trigger,
         Self::ExternalSchema,
     ];
 
     /// The kinds of Glue.
-    pub const GLUE_TOOLS: [Self; 4] = [
+    pub const GLUE_TOOLS: [Self; 5] = [
         Self::Classifier,
         Self::SecurityConfiguration,
+        Self::Job,
         Self::Crawler,
         Self::Trigger,
     ];
@@ -66,6 +70,7 @@ impl QueryKind {
             | Self::PreparedStatement
             | Self::Classifier
             | Self::SecurityConfiguration
+            | Self::Job
             | Self::ExternalSchema => false,
         }
     }
@@ -75,7 +80,7 @@ impl QueryKind {
     #[must_use]
     pub(super) const fn is_named_whoever_made_it(self) -> bool {
         match self {
-            Self::SecurityConfiguration => true,
+            Self::SecurityConfiguration | Self::Job => true,
             Self::WorkGroup
             | Self::DataCatalog
             | Self::NamedQuery
@@ -92,7 +97,8 @@ impl QueryKind {
     pub const fn has_update(self) -> bool {
         match self {
             Self::SecurityConfiguration => false,
-            Self::WorkGroup
+            Self::Job
+            | Self::WorkGroup
             | Self::DataCatalog
             | Self::NamedQuery
             | Self::PreparedStatement
@@ -113,6 +119,7 @@ impl QueryKind {
             Self::PreparedStatement => "prepared statement",
             Self::Classifier => "classifier",
             Self::SecurityConfiguration => "security configuration",
+            Self::Job => "job",
             Self::Crawler => "crawler",
             Self::Trigger => "trigger",
             Self::ExternalSchema => "external schema",
@@ -131,6 +138,7 @@ impl QueryKind {
             | Self::PreparedStatement
             | Self::Classifier
             | Self::SecurityConfiguration
+            | Self::Job
             | Self::Crawler
             | Self::Trigger => "workgroup",
         }
@@ -163,6 +171,12 @@ pub enum FieldUse {
     ResultLocation,
     /// A location of data in S3, mapped by `[[location]]`; an unmapped one as the policy says.
     DataLocation,
+    /// An argument that Twinlake does not know: copied. One that names a location in S3 or the primary's Region holds the
+    /// object back.
+    Argument,
+    /// An argument of [`LOCATION_ARGUMENTS`]: locations in S3, with commas between them, each mapped by
+    /// `[[query.result-location]]`, then by `[[location]]`.
+    LocationArgument,
     /// The name of an IAM role with its path: mapped by a `[[principal]]` pair of role ARNs, else copied.
     RoleName,
     /// What makes the object run by itself. The standby's never has it from Twinlake: the ledger keeps it.
@@ -337,6 +351,50 @@ const SECURITY_CONFIGURATION: KindRules = KindRules {
     never_unset: &[],
 };
 
+/// The fields that hold arguments, each under its name.
+pub(super) const ARGUMENT_FIELDS: [&str; 3] = [
+    "DefaultArguments",
+    "NonOverridableArguments",
+    "Actions.Arguments",
+];
+
+/// The arguments of jobs that hold locations in S3, by Glue's documentation.
+pub(super) const LOCATION_ARGUMENTS: [&str; 8] = [
+    "--TempDir",
+    "--extra-jars",
+    "--extra-py-files",
+    "--extra-files",
+    "--additional-python-modules",
+    "--spark-event-logs-path",
+    "--s3-py-modules",
+    "--scriptLocation",
+];
+
+/// The use of an argument by its path; `None` if the path is of no argument.
+fn use_of_argument(path: &str) -> Option<FieldUse> {
+    let mut fields = ARGUMENT_FIELDS.iter();
+    let name = fields.find_map(|field| path.strip_prefix(field)?.strip_prefix('.'))?;
+    Some(match LOCATION_ARGUMENTS.contains(&name) {
+        true => FieldUse::LocationArgument,
+        false => FieldUse::Argument,
+    })
+}
+
+const JOB: KindRules = KindRules {
+    fields: &[
+        ("Role", RoleName),
+        ("Command.ScriptLocation", DataLocation),
+        ("LogUri", ResultLocation),
+        // Access to the repository is a secret, and no call here reads or writes it.
+        ("SourceControlDetails", Reported),
+        ("ProfileName", Reported),
+    ],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &[],
+};
+
 const CRAWLER: KindRules = KindRules {
     fields: &[
         ("Role", RoleName),
@@ -395,6 +453,7 @@ impl KindRules {
             QueryKind::PreparedStatement => &PREPARED_STATEMENT,
             QueryKind::Classifier => &CLASSIFIER,
             QueryKind::SecurityConfiguration => &SECURITY_CONFIGURATION,
+            QueryKind::Job => &JOB,
             QueryKind::Crawler => &CRAWLER,
             QueryKind::Trigger => &TRIGGER,
             QueryKind::ExternalSchema => &EXTERNAL_SCHEMA,
@@ -410,7 +469,10 @@ impl KindRules {
         };
         let mut fields = self.fields.iter();
         let found = fields.find(|(known, _)| covers(known));
-        found.map_or(FieldUse::Copied, |(_, field_use)| *field_use)
+        let found = found.map(|(_, field_use)| *field_use);
+        found
+            .or_else(|| use_of_argument(path))
+            .unwrap_or(FieldUse::Copied)
     }
 
     /// The paths of the fields that are only reported.

@@ -46,10 +46,6 @@ impl<W: WakeTools, L: EpochSource, C: Clock> WakeTools for FencedWakeTools<W, L,
         self.tools.read(key).await
     }
 
-    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError> {
-        self.tools.bookmark_option(job).await
-    }
-
     async fn wake(&self, key: &ObjectKey, cron: Option<&str>) -> Result<(), CallError> {
         self.fence.check(self.tools.region()).await?;
         self.tools.wake(key, cron).await
@@ -121,7 +117,8 @@ pub async fn wake<W: WakeTools, L: Ledger, C: Clock>(
         let before = completed(&record, site).and_then(|journal| journal.woken.get(&kind));
         let asleep = asleep(&rows, (kind, site), &record, before);
         progress.kind_started(kind, asleep.len());
-        let mut woken = wake_kind(tools, (kind, record.epoch), &asleep).await;
+        let jobs = jobs_with_bookmarks(&rows, site);
+        let mut woken = wake_kind(tools, (kind, record.epoch, &jobs), &asleep).await;
         woken.ended_at = clock.now();
         let woken = match before {
             Some(before) => before.with_retried(woken),
@@ -151,9 +148,19 @@ fn asleep<'r>(
     of_kind.collect()
 }
 
+/// The jobs of this site that keep bookmarks by the ledger, each with its option.
+fn jobs_with_bookmarks(rows: &QueryRows, site: SiteId) -> BTreeMap<String, String> {
+    let paired = rows.values().filter(|row| row.pairing.is_some());
+    let jobs = paired.filter_map(|row| {
+        let option = row.bookmarks.clone()?;
+        Some((row.key_in(site)?.id.clone(), option))
+    });
+    jobs.collect()
+}
+
 async fn wake_kind<W: WakeTools>(
     tools: &W,
-    (kind, epoch): (QueryKind, Epoch),
+    (kind, epoch, jobs): (QueryKind, Epoch, &BTreeMap<String, String>),
     asleep: &BTreeMap<ObjectKey, &QueryRow>,
 ) -> WakeRecord {
     let mut woken = WakeRecord::default();
@@ -173,7 +180,7 @@ async fn wake_kind<W: WakeTools>(
         }
         let object = found.as_ref().map(|found| found.get(key));
         let result = match object {
-            Ok(Some(object)) => wake_one(tools, object, row, epoch).await,
+            Ok(Some(object)) => wake_one(tools, (object, jobs), row, epoch).await,
             Ok(None) => WakeResult::Skipped("it is not there any more".to_owned()),
             Err(error) => WakeResult::Unknown(error.to_string()),
         };
@@ -184,7 +191,7 @@ async fn wake_kind<W: WakeTools>(
 
 async fn wake_one<W: WakeTools>(
     tools: &W,
-    object: &QueryObject,
+    (object, jobs): (&QueryObject, &BTreeMap<String, String>),
     row: &QueryRow,
     epoch: Epoch,
 ) -> WakeResult {
@@ -199,7 +206,7 @@ async fn wake_one<W: WakeTools>(
         let reason = "it was not seen to run by itself in the former primary, but before that one was the primary";
         return WakeResult::Skipped(reason.to_owned());
     }
-    if let Some(result) = kept_by_bookmarks(tools, object).await {
+    if let Some(result) = kept_by_bookmarks(tools, object, jobs).await {
         return result;
     }
     let cron = row
@@ -232,14 +239,23 @@ async fn wake_one<W: WakeTools>(
 }
 
 /// Why a trigger stays asleep because of the jobs that it starts; `None` if nothing speaks against it.
-async fn kept_by_bookmarks<W: WakeTools>(tools: &W, object: &QueryObject) -> Option<WakeResult> {
-    for (job, option) in object.started_jobs() {
-        let option = match option {
-            Some(option) => Ok(Some(option)),
-            None => tools.bookmark_option(&job).await,
-        };
+/// What a run of a job does is decided by the arguments that nothing overrides, then by the trigger's, then by what the
+/// ledger knows of the job in the former primary, then by its default.
+async fn kept_by_bookmarks<W: WakeTools>(
+    tools: &W,
+    object: &QueryObject,
+    jobs: &BTreeMap<String, String>,
+) -> Option<WakeResult> {
+    for (job, given) in object.started_jobs() {
+        let found = tools.read(&ObjectKey::new(QueryKind::Job, &job)).await;
+        let option = found.map(|found| {
+            let fixed = found.fixed_bookmark_option().map(str::to_owned);
+            let known = jobs.get(&job).cloned();
+            let default = found.bookmark_option().map(str::to_owned);
+            fixed.or(given).or(known).or(default)
+        });
         match option {
-            Ok(Some(option)) if option != NO_BOOKMARKS => {
+            Ok(Some(option)) if option != QueryObject::NO_BOOKMARKS => {
                 return Some(WakeResult::Skipped(format!(
                     "it starts the job {job}, which uses bookmarks ({option}): its first run reads everything again"
                 )));
@@ -258,9 +274,6 @@ async fn kept_by_bookmarks<W: WakeTools>(tools: &W, object: &QueryObject) -> Opt
     }
     None
 }
-
-/// The value of `--job-bookmark-option` with which a job keeps no bookmarks; also the default.
-const NO_BOOKMARKS: &str = "job-bookmark-disable";
 
 /// Notes in the journal what became of a kind.
 async fn note<L: Ledger>(

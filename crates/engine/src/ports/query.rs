@@ -14,7 +14,7 @@ pub trait ReadQueryRegion: ReadWarehouses {
     /// The objects of a kind, in a workgroup if the kind has one: `ListWorkGroups` and `GetWorkGroup`,
     /// `ListDataCatalogs` and `GetDataCatalog`, `ListNamedQueries` and `BatchGetNamedQuery`,
     /// `ListPreparedStatements` and `BatchGetPreparedStatement`, `GetClassifiers`,
-    /// `GetSecurityConfigurations`, `GetCrawlers`, `GetTriggers`. Every page, or an error; an object that
+    /// `GetSecurityConfigurations`, `GetJobs`, `GetCrawlers`, `GetTriggers`. Every page, or an error; an object that
     /// is listed and cannot be read has its own error. With `tags` also `ListTagsForResource`.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ pub trait ReadQueryRegion: ReadWarehouses {
     /// Any page of a listing failed.
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
 
-    /// The names of what is not replicated and may be named by tools of Glue: `ListJobs`, `ListWorkflows`,
+    /// The names of what is not replicated and may be named by tools of Glue: `ListWorkflows`,
     /// `GetConnections` without passwords.
     ///
     /// # Errors
@@ -114,17 +114,11 @@ pub trait WakeTools {
     /// A page failed, or an object could not be read.
     async fn list(&self, kind: QueryKind) -> Result<Vec<QueryObject>, CallError>;
 
-    /// One of them: `GetCrawler`, `GetTrigger`.
+    /// One of them, or a job that a trigger starts: `GetCrawler`, `GetTrigger`, `GetJob`.
     ///
     /// # Errors
     /// The call failed.
     async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError>;
-
-    /// The option for bookmarks of a job, if it has one: `GetJob`.
-    ///
-    /// # Errors
-    /// The call failed.
-    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError>;
 
     /// Lets it run by itself: `UpdateCrawlerSchedule` and `StartCrawlerSchedule`, `StartTrigger`.
     ///

@@ -165,7 +165,8 @@ async fn creation_time<S: WriteQueryRegion>(standby: &S, key: &ObjectKey) -> Opt
         QueryKind::WorkGroup
         | QueryKind::Crawler
         | QueryKind::Classifier
-        | QueryKind::SecurityConfiguration => standby.read(key).await.ok()?.created,
+        | QueryKind::SecurityConfiguration
+        | QueryKind::Job => standby.read(key).await.ok()?.created,
         QueryKind::DataCatalog
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement

@@ -48,7 +48,11 @@ impl SimState {
                     Ok(())
                 })
             }
-            "CreateJob" => self.create_tool(caller, ("Job", "Name"), request),
+            "CreateJob" | "UpdateJob" => self.write_job(caller, call, request),
+            "DeleteJob" => required_text(request, "JobName")
+                .map(str::to_owned)
+                .and_then(|name| self.delete_tool(caller, "Job", &json!({ "Name": name }))),
+            "GetJobs" => self.list_tools(caller, ("Job", "Jobs"), request),
             "CreateWorkflow" => self.create_tool(caller, ("Workflow", "Name"), request),
             "CreateSecurityConfiguration" => self.create_security_configuration(caller, request),
             "DeleteClassifier" => self.delete_tool(caller, "Classifier", request),
@@ -127,8 +131,8 @@ impl SimState {
         let removed = tools.remove(&(kind, name.clone()));
         match (removed, kind) {
             (Some(_), _) => Ok(json!({ "Name": name })),
-            // The service does not miss a trigger.
-            (None, "Trigger") => Ok(json!({})),
+            // The service does not miss a trigger or a job.
+            (None, "Trigger" | "Job") => Ok(json!({})),
             (None, _) => Err(ApiError::not_found()),
         }
     }
@@ -205,6 +209,46 @@ impl SimState {
             "Name": name, "CreatedTimeStamp": now, "EncryptionConfiguration": encryption});
         self.insert_tool(caller, ("SecurityConfiguration", &name), content)?;
         Ok(json!({"Name": name, "CreatedTimestamp": now}))
+    }
+
+    /// Creates a job, or replaces its definition. The service computes the capacity of workers, and takes one or the other.
+    fn write_job(&mut self, caller: Caller<'_>, call: &str, request: &Value) -> ApiResult {
+        let key = if call == "CreateJob" {
+            "Name"
+        } else {
+            "JobName"
+        };
+        let name = required_text(request, key)?.to_owned();
+        let definition = request.get("JobUpdate").unwrap_or(request);
+        required_text(definition, "Role")?;
+        if definition.get("Command").is_none_or(|one| !one.is_object()) {
+            return Err(ApiError::invalid("Command is required"));
+        }
+        let has_workers = definition.get("NumberOfWorkers").is_some();
+        if has_workers && definition.get("MaxCapacity").is_some() {
+            let message = "do not set Max Capacity if using Worker Type and Number of Workers";
+            return Err(ApiError::invalid(message));
+        }
+        let now = to_json(&self.tick());
+        let mut job = definition.as_object().cloned().unwrap_or_default();
+        job.remove("Tags");
+        if let Some(workers) = job.get("NumberOfWorkers").cloned() {
+            job.insert("MaxCapacity".to_owned(), workers.clone());
+            job.insert("AllocatedCapacity".to_owned(), workers);
+        }
+        job.insert("Name".to_owned(), name.clone().into());
+        job.insert("LastModifiedOn".to_owned(), now.clone());
+        if call == "CreateJob" {
+            job.insert("CreatedOn".to_owned(), now);
+            return self.insert_tool(caller, ("Job", &name), Value::Object(job));
+        }
+        self.change_tool(caller, ("Job", "JobName"), request, |found| {
+            let created = found.get("CreatedOn").cloned().unwrap_or_default();
+            *found = job;
+            found.insert("CreatedOn".to_owned(), created);
+            Ok(())
+        })?;
+        Ok(json!({ "JobName": name }))
     }
 
     fn create_crawler(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {

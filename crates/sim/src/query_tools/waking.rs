@@ -19,13 +19,6 @@ impl WakeTools for SimQueryTools {
         ReadQueryRegion::read(self, key).await
     }
 
-    async fn bookmark_option(&self, job: &str) -> Result<Option<String>, CallError> {
-        let mut state = self.lock();
-        self.check(&mut state, "GetJob")?;
-        let option = state.bookmarks.get(job).cloned();
-        option.ok_or_else(|| self.error(CallErrorKind::NotFound, "GetJob", "not found"))
-    }
-
     async fn wake(&self, key: &ObjectKey, cron: Option<&str>) -> Result<(), CallError> {
         let (call, field, value) = match key.kind {
             QueryKind::Crawler => (
@@ -40,7 +33,8 @@ impl WakeTools for SimQueryTools {
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
-            | QueryKind::SecurityConfiguration => {
+            | QueryKind::SecurityConfiguration
+            | QueryKind::Job => {
                 return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));
             }
         };

@@ -1,9 +1,10 @@
 //! Crawlers. Their schedule is read, and never written.
 
-use super::{as_value, entries, fields, flag, number, text, texts, timestamp, unless_default};
+use super::{
+    as_value, entries, fields, flag, number, role_name, text, texts, timestamp, unless_default,
+};
 use aws_sdk_glue::types as glue;
 use serde_json::{Value, json};
-use twinlake_core::arn::Arn;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 
 /// What Glue fills in where a creation says nothing.
@@ -50,14 +51,6 @@ pub(in crate::glue_tools) fn from_crawler(found: &glue::Crawler) -> QueryObject 
         created: timestamp(found.creation_time.as_ref()),
         ..QueryObject::normalized(key, fields(object))
     }
-}
-
-/// A role by its name with its path: Glue takes and answers either that or the ARN, and a role of its own account
-/// only.
-fn role_name(role: &str) -> &str {
-    let arn = Arn::parse(role).filter(|arn| arn.service == "iam");
-    let name = arn.and_then(|arn| arn.resource.strip_prefix("role/"));
-    name.unwrap_or(role)
 }
 
 fn targets_to_json(found: &glue::CrawlerTargets) -> Value {

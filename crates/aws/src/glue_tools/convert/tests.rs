@@ -1,3 +1,5 @@
+/// Jobs.
+mod job;
 /// Security configurations.
 mod security_configuration;
 /// What Twinlake reads and never writes.

@@ -1,8 +1,8 @@
 //! Triggers. Their state is read, and no call here activates one.
 
-use super::{as_value, entries, fields, number, text};
+use super::{as_value, entries, fields, number, text, text_map, texts_to_json};
 use aws_sdk_glue::types as glue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 
 pub(in crate::glue_tools) fn from_trigger(found: &glue::Trigger) -> QueryObject {
@@ -24,14 +24,10 @@ pub(in crate::glue_tools) fn from_trigger(found: &glue::Trigger) -> QueryObject 
 }
 
 fn action_to_json(found: &glue::Action) -> Value {
-    let arguments = found.arguments.iter().flatten();
-    let arguments: Map<String, Value> = arguments
-        .map(|(name, value)| (name.clone(), Value::String(value.clone())))
-        .collect();
     json!({
         "JobName": found.job_name,
         "CrawlerName": found.crawler_name,
-        "Arguments": arguments,
+        "Arguments": texts_to_json(found.arguments.as_ref()),
         "Timeout": found.timeout,
         "SecurityConfiguration": found.security_configuration,
         "NotificationProperty": found.notification_property.as_ref().map(|one| json!({
@@ -76,13 +72,6 @@ pub(in crate::glue_tools) fn to_trigger(
 }
 
 fn to_action(value: &Value) -> glue::Action {
-    let arguments = value.get("Arguments").and_then(Value::as_object);
-    let arguments = arguments.map(|arguments| {
-        let texts = arguments.iter();
-        texts
-            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-            .collect()
-    });
     let notification = value.get("NotificationProperty").map(|one| {
         glue::NotificationProperty::builder()
             .set_notify_delay_after(number(one, "NotifyDelayAfter"))
@@ -91,7 +80,7 @@ fn to_action(value: &Value) -> glue::Action {
     glue::Action::builder()
         .set_job_name(text(value, "JobName"))
         .set_crawler_name(text(value, "CrawlerName"))
-        .set_arguments(arguments)
+        .set_arguments(text_map(value, "Arguments"))
         .set_timeout(number(value, "Timeout"))
         .set_security_configuration(text(value, "SecurityConfiguration"))
         .set_notification_property(notification)

@@ -5,6 +5,7 @@ use crate::location::Location;
 use crate::policy::UnmappedLocation;
 use crate::query::object::Fields;
 use crate::query::plan::QueryInputs;
+use crate::query::rules::{ARGUMENT_FIELDS, LOCATION_ARGUMENTS};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -68,6 +69,9 @@ impl PrimaryNames {
             }
         }
         if text.starts_with("arn:") && text.split(':').nth(3) == Some(self.region.as_str()) {
+            return Some(text.to_owned());
+        }
+        if argument_of(path).is_some() && without_locations(text).contains(&self.region) {
             return Some(text.to_owned());
         }
         let is_query = matches!(path, "QueryString" | "QueryStatement");
@@ -134,7 +138,8 @@ pub(super) fn masked(fields: &Fields) -> Fields {
 }
 
 fn masked_value(path: &str, value: &Value) -> Value {
-    const MAPPED: [&str; 14] = [
+    const MAPPED: [&str; 15] = [
+        "Command.ScriptLocation",
         "KmsKey",
         "KmsKeyArn",
         "ResultConfiguration.OutputLocation",
@@ -151,7 +156,14 @@ fn masked_value(path: &str, value: &Value) -> Value {
         "LakeFormationConfiguration.AccountId",
     ];
     // Roles and the Region of an external schema are compared by themselves.
-    const MAPPED_WHOLE: [&str; 5] = ["Role", "CatalogId", "Region", "IamRole", "CatalogRole"];
+    const MAPPED_WHOLE: [&str; 6] = [
+        "Role",
+        "CatalogId",
+        "Region",
+        "IamRole",
+        "CatalogRole",
+        "LogUri",
+    ];
     match value {
         Value::String(_)
             if MAPPED.iter().any(|mapped| path.ends_with(mapped))
@@ -159,12 +171,11 @@ fn masked_value(path: &str, value: &Value) -> Value {
         {
             Value::String("mapped".to_owned())
         }
-        Value::String(text) if matches!(path, "QueryString" | "QueryStatement") => {
-            let mut masked = text.clone();
-            for location in locations_in(text) {
-                masked = masked.replacen(&location, "s3:", 1);
-            }
-            Value::String(masked)
+        Value::String(text)
+            if matches!(path, "QueryString" | "QueryStatement")
+                || argument_of(path).is_some_and(|name| LOCATION_ARGUMENTS.contains(&name)) =>
+        {
+            Value::String(without_locations(text))
         }
         Value::Object(fields) => Value::Object(
             fields
@@ -178,6 +189,21 @@ fn masked_value(path: &str, value: &Value) -> Value {
         }
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
+}
+
+/// The name of the argument of a path; `None` if it is of another field.
+fn argument_of(path: &str) -> Option<&str> {
+    let mut fields = ARGUMENT_FIELDS.iter();
+    fields.find_map(|field| path.strip_prefix(field)?.strip_prefix('.'))
+}
+
+/// A text with one word in place of each location in S3.
+fn without_locations(text: &str) -> String {
+    let mut masked = text.to_owned();
+    for location in locations_in(text) {
+        masked = masked.replacen(&location, "s3:", 1);
+    }
+    masked
 }
 
 /// Every location in S3 that a text names, up to a quotation mark, a blank or a separator.

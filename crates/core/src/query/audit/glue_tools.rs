@@ -21,6 +21,7 @@ pub(super) fn runs(object: &QueryObject) -> bool {
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
+        | QueryKind::Job
         | QueryKind::ExternalSchema => false,
     }
 }
@@ -31,6 +32,8 @@ impl Auditor<'_> {
         let forbidden: &[&str] = match object.key.kind {
             QueryKind::Crawler => &["Schedule", "State"],
             QueryKind::Trigger => &["State", "StartOnCreation"],
+            // What starts a job is another object, or a person.
+            QueryKind::Job => &[],
             QueryKind::WorkGroup
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
@@ -54,7 +57,7 @@ impl Auditor<'_> {
         self.check_role(primary, object)
     }
 
-    /// A crawler has the role of the primary's, or the one that a pair of the policy gives for it.
+    /// A crawler or job has the role of the primary's, or the one that a pair of the policy gives for it.
     fn check_role(&self, primary: &ObjectKey, object: &QueryObject) -> Check {
         let original = self.inputs.primary.present(primary);
         let (wanted, found) = (
