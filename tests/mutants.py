@@ -20,7 +20,8 @@ FILES = ["glue_convert.rs", "glue_convert/column_statistics.rs", "glue_convert/f
          "glue_convert/partition_index.rs", "glue_convert/view.rs", "query_tools/convert.rs",
          "query_tools/convert/configuration.rs", "glue_tools/convert/classifier.rs",
          "glue_tools/convert/security_configuration.rs",
-         "glue_tools/convert/crawler.rs", "glue_tools/convert/job.rs", "glue_tools/convert/trigger.rs"]
+         "glue_tools/convert/crawler.rs", "glue_tools/convert/job.rs", "glue_tools/convert/trigger.rs",
+         "glue_tools/convert/workflow.rs"]
 # Fields that a builder requires, and methods that are not fields.
 EXCLUDED = {"name", "column", "column_name", "column_type", "index_name", "type", "r#type",
             "function_name", "build", "builder", "object", "unsupported_fields", "transpose",

@@ -17,6 +17,7 @@ mod glue_definitions;
 mod glue_jobs;
 mod glue_tool_deletions;
 mod glue_tools;
+mod glue_workflows;
 mod grant_call_counts;
 mod guarded_writes;
 mod iceberg;

@@ -46,8 +46,10 @@ def glue_resources(action, prefix, request):
     if tool:
         kind = tool.group(1).lower()
         name = request.get("Name") or request.get("CrawlerName") or request.get("JobName")
-        has_resource = kind in ("trigger", "job") or (kind == "crawler" and not action.endswith("CreateCrawler"))
+        has_resource = kind in ("trigger", "job", "workflow") or (kind == "crawler" and not action.endswith("CreateCrawler"))
         return [f"{prefix}:{kind}/{name}"] if name and has_resource else ["*"]
+    if action.endswith("BatchGetWorkflows"):
+        return [f"{prefix}:workflow/{name}" for name in request["Names"]]
     names = [f"{prefix}:catalog"]
     database = (request.get("DatabaseName") or request.get("DatabaseInput", {}).get("Name")
                 or (request.get("Name") if re.search(r"(Get|Update|Delete)Database$", action) else None))

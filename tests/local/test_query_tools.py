@@ -179,7 +179,9 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     primary.update_crawler(Name="orders", Classifiers=["csv"], CrawlerSecurityConfiguration="sse")
     for name in ("load", "other"):
         primary.create_job(Name=name, **job(PRIMARY))
-    primary.create_workflow(Name="flow")
+    for name in ("flow", "other"):
+        primary.create_workflow(Name=name, Description=name, DefaultRunProperties={"day": "1"})
+    primary.create_trigger(Name="start", Type="ON_DEMAND", WorkflowName="flow", Actions=[{"JobName": "load"}])
     replicated.resync()
     orders = standby.get_crawler(Name="orders")["Crawler"]
     assert orders["Targets"]["S3Targets"] == [{"Path": f"s3://{BUCKETS[STANDBY]}/orders/"}]
@@ -195,14 +197,23 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     for name in ("load", "other"):
         found = standby.get_job(JobName=name)["Job"]
         assert {field: found[field] for field in job(STANDBY)} == job(STANDBY), found
+    for name in ("flow", "other"):
+        found = standby.get_workflow(Name=name)["Workflow"]
+        assert (found["Description"], found["DefaultRunProperties"]) == (name, {"day": "1"}), found
+    assert standby.get_trigger(Name="start")["Trigger"]["WorkflowName"] == "flow"
+    primary.create_connection(ConnectionInput={
+        "Name": "net", "ConnectionType": "NETWORK", "ConnectionProperties": {}})
+    replicated.resync()
     status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
-    assert "1 x workflow, which Twinlake does not make" in status.stdout, status.stdout
+    assert "1 x connection, which Twinlake does not make" in status.stdout, status.stdout
     # A change, a deletion, and one that somebody wakes in the standby.
     primary.update_crawler(Name="orders", TablePrefix="u_")
     primary.update_classifier(CsvClassifier={"Name": "csv", "Delimiter": "|"})
     primary.update_trigger(Name="orders", TriggerUpdate={
         "Schedule": "cron(0 2 * * ? *)", "Actions": [{"CrawlerName": "orders"}]})
     primary.delete_trigger(Name="items")
+    primary.delete_workflow(Name="other")
+    primary.update_workflow(Name="flow", Description="changed", DefaultRunProperties={})
     primary.delete_job(JobName="other")
     primary.update_job(JobName="load", JobUpdate={**job(PRIMARY), "Timeout": 60, "DefaultArguments": {"--day": "1"}})
     primary.delete_security_configuration(Name="other")
@@ -213,11 +224,14 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     assert standby.get_crawler(Name="items")["Crawler"]["Schedule"]["State"] == "NOT_SCHEDULED"
     trigger = standby.get_trigger(Name="orders")["Trigger"]
     assert trigger["Schedule"] == "cron(0 2 * * ? *)" and trigger["State"] == "DEACTIVATED"
-    assert [one["Name"] for one in standby.get_triggers()["Triggers"]] == ["orders"]
+    assert [one["Name"] for one in standby.get_triggers()["Triggers"]] == ["orders", "start"]
     csv = standby.get_classifier(Name="csv")["Classifier"]["CsvClassifier"]
     assert csv["Delimiter"] == "|" and csv["Header"] == ["a", "b"]
     left = [one["Name"] for one in standby.get_security_configurations()["SecurityConfigurations"]]
     assert left == ["sse"]
+    assert standby.list_workflows()["Workflows"] == ["flow"]
+    flow = standby.get_workflow(Name="flow")["Workflow"]
+    assert flow["Description"] == "changed" and not flow["DefaultRunProperties"], flow
     (load,) = standby.get_jobs()["Jobs"]
     assert load["Timeout"] == 60 and load["DefaultArguments"] == {"--day": "1"}, load
     plan = replicated.twinlake("plan", "--domain", "query", "--region", STANDBY)
@@ -232,6 +246,8 @@ def test_crawlers_and_triggers_over_moto(tmp_path):
         make_glue_tools(moto.client("glue", PRIMARY))
         moto.client("glue", PRIMARY).create_security_configuration(
             Name="sse", EncryptionConfiguration=encryption(PRIMARY))
+        moto.client("glue", PRIMARY).create_workflow(
+            Name="flow", Description="flow", DefaultRunProperties={"day": "1"})
         for name in ("load", "other"):
             moto.client("glue", PRIMARY).create_job(Name=name, **job(PRIMARY))
         applied = moto.twinlake("resync", "--domain", "query")
@@ -246,9 +262,13 @@ def test_crawlers_and_triggers_over_moto(tmp_path):
         assert found["EncryptionConfiguration"] == encryption(STANDBY), found
         found = standby.get_job(JobName="load")["Job"]
         assert {field: found[field] for field in job(STANDBY)} == job(STANDBY), found
+        found = standby.get_workflow(Name="flow")["Workflow"]
+        assert found["DefaultRunProperties"] == {"day": "1"}, found
+        moto.client("glue", PRIMARY).update_workflow(Name="flow", Description="changed")
         moto.client("glue", PRIMARY).delete_job(JobName="other")
         again = moto.twinlake("resync", "--domain", "query")
-        assert "create" not in again.stdout and "update" not in again.stdout, again.stdout
+        assert "create" not in again.stdout and again.stdout.count("~ update") == 1, again.stdout
+        assert standby.get_workflow(Name="flow")["Workflow"]["Description"] == "changed"
         assert standby.list_jobs()["JobNames"] == ["load"]
         standby.start_trigger(Name="orders")
         slept = moto.twinlake("resync", "--domain", "query")

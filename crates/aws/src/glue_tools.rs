@@ -1,7 +1,8 @@
-//! The tools of Glue: classifiers, security configurations, jobs, crawlers and triggers, as far as they sleep in the standby.
+//! The tools of Glue: classifiers, security configurations, jobs, workflows, crawlers and triggers, as far as they sleep
+//! in the standby.
 //!
-//! No call outside `wake` starts, schedules or activates anything, and none here runs a job: a crawler is written without a schedule, and a trigger is
-//! created without being started.
+//! No call outside `wake` starts, schedules or activates anything, and none here runs a job or a workflow: a crawler is
+//! written without a schedule, and a trigger is created without being started.
 
 mod convert;
 mod read;

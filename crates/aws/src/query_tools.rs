@@ -66,6 +66,7 @@ impl QueryToolsRegion {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::Crawler
             | QueryKind::Trigger
             | QueryKind::ExternalSchema => return None,

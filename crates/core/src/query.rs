@@ -1,6 +1,6 @@
 //! The query tools of a Region: what analysts work with besides the catalog. They are objects of Athena
-//! (workgroups, saved queries, prepared statements and data catalogs), of Glue (classifiers, crawlers and
-//! triggers), and of Redshift (external schemas).
+//! (workgroups, saved queries, prepared statements and data catalogs), of Glue (classifiers, security
+//! configurations, jobs, workflows, crawlers and triggers), and of Redshift (external schemas).
 //!
 //! The domain goes the way of the catalog (observe, plan, audit, apply, observe again) with its own, smaller
 //! rooms, because its objects are few. What takes access away (grants of an external schema, a workgroup that is
@@ -23,7 +23,7 @@
 //! - An absence needs proof: unlisted, not returned by name, and the control object of its listing was seen.
 //! - The [audit](audit_query) shares only data types with the planner, and alone makes an
 //!   [`ApprovedQueryPlan`].
-//! - Nothing that runs by itself in the primary does so in the standby: no step starts, schedules or activates
+//! - Nothing that runs by itself in the primary does so in the standby: no step starts, schedules, activates or runs
 //!   anything, and what is Twinlake's and awake there is put to sleep. A takeover wakes nothing either.
 //! - What takes away ([`QueryStep::is_narrowing`]) is planned for each object that was read in both Regions, whatever
 //!   holds the object otherwise; what gives access is applied only after it has had effect.

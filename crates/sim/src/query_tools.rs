@@ -1,5 +1,6 @@
 //! The query tools of one Region in memory: Athena's workgroups, data catalogs, saved queries and prepared
-//! statements, Glue's classifiers, crawlers and triggers, and Redshift's warehouses.
+//! statements, Glue's classifiers, security configurations, jobs, workflows, crawlers and triggers, and Redshift's
+//! warehouses.
 //!
 //! As the service: `primary` and `AwsDataCatalog` exist always, ids of saved queries are the service's, a
 //! repeated creation with the same token makes nothing, and a workgroup that is not empty is not deleted
@@ -233,6 +234,7 @@ impl State {
                 | QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
                 | QueryKind::Job
+                | QueryKind::Workflow
                 | QueryKind::Crawler
         );
         if has_time {
@@ -258,6 +260,7 @@ fn call_of(action: &str, kind: QueryKind) -> String {
         QueryKind::Classifier => "Classifier",
         QueryKind::SecurityConfiguration => "SecurityConfiguration",
         QueryKind::Job => "Job",
+        QueryKind::Workflow => "Workflow",
         QueryKind::Crawler => "Crawler",
         QueryKind::Trigger => "Trigger",
         QueryKind::ExternalSchema => "ExternalSchema",
@@ -526,6 +529,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::ExternalSchema => None,
         };
         if let Some((name, value)) = kept.and_then(|name| Some((name, found.fields.get(name)?))) {
@@ -564,6 +568,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::ExternalSchema => {
                 return Err(self.error(CallErrorKind::Invalid, "Stop", "it cannot be stopped"));
             }

@@ -10,12 +10,14 @@ mod security_configuration;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod workflow;
 
 pub(super) use classifier::{from_classifier, to_changed_classifier, to_new_classifier};
 pub(super) use crawler::{from_crawler, to_changed_crawler, to_new_crawler};
 pub(super) use job::{from_job, to_job};
 pub(super) use security_configuration::{from_security_configuration, to_encryption_configuration};
-pub(super) use trigger::{from_trigger, to_trigger, trigger_type};
+pub(super) use trigger::{from_trigger, to_trigger, trigger_type, workflow_name};
+pub(super) use workflow::{from_workflow, to_workflow};
 
 use aws_smithy_types::DateTime;
 use serde_json::Value;

@@ -1,10 +1,14 @@
-//! Reads classifiers, security configurations, jobs, crawlers and triggers, and the names of what is not replicated.
+//! Reads classifiers, security configurations, jobs, workflows, crawlers and triggers, and the names of what is not
+//! replicated.
 
 use super::{GlueTools, Listed, convert, listed};
 use crate::pages::all_pages;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::CallError;
-use twinlake_core::query::{QueryObject, UnreplicatedKind};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+
+/// Entries of a `BatchGetWorkflows` call (Glue's limit).
+const MAX_WORKFLOWS_PER_CALL: usize = 25;
 
 impl GlueTools {
     pub(crate) async fn classifiers(&self) -> Result<Vec<Listed>, CallError> {
@@ -43,6 +47,29 @@ impl GlueTools {
         })
         .await?;
         Ok(listed(found.iter().map(convert::from_job)))
+    }
+
+    /// The workflows without their graphs: the triggers of a workflow say what it is made of.
+    pub(crate) async fn workflows(&self) -> Result<Vec<Listed>, CallError> {
+        const CALL: &str = "BatchGetWorkflows";
+        let names = self.workflow_names().await?;
+        let mut all = Vec::new();
+        for batch in names.chunks(MAX_WORKFLOWS_PER_CALL) {
+            let call = self.glue.batch_get_workflows().include_graph(false);
+            let response = call.set_names(Some(batch.to_vec())).send().await;
+            let response = response.map_err(self.failed(CALL))?;
+            let found = response.workflows.unwrap_or_default();
+            let found = found.iter().map(convert::from_workflow);
+            let mut found: BTreeMap<ObjectKey, QueryObject> =
+                found.map(|one| (one.key.clone(), one)).collect();
+            for name in batch {
+                let key = ObjectKey::new(QueryKind::Workflow, name);
+                let object = found.remove(&key);
+                let object = object.ok_or_else(|| self.missing_object_error(CALL));
+                all.push((key, object));
+            }
+        }
+        Ok(all)
     }
 
     pub(crate) async fn crawlers(&self) -> Result<Vec<Listed>, CallError> {
@@ -93,6 +120,14 @@ impl GlueTools {
         object.ok_or_else(|| self.missing_object_error(CALL))
     }
 
+    pub(crate) async fn workflow(&self, name: &str) -> Result<QueryObject, CallError> {
+        const CALL: &str = "GetWorkflow";
+        let call = self.glue.get_workflow().name(name).include_graph(false);
+        let found = call.send().await.map_err(self.failed(CALL))?.workflow;
+        let object = found.as_ref().map(convert::from_workflow);
+        object.ok_or_else(|| self.missing_object_error(CALL))
+    }
+
     pub(crate) async fn crawler(&self, name: &str) -> Result<QueryObject, CallError> {
         const CALL: &str = "GetCrawler";
         let response = self.glue.get_crawler().name(name).send().await;
@@ -114,7 +149,6 @@ impl GlueTools {
         kind: UnreplicatedKind,
     ) -> Result<BTreeSet<String>, CallError> {
         let names = match kind {
-            UnreplicatedKind::Workflow => self.workflow_names().await,
             UnreplicatedKind::Connection => self.connection_names().await,
         };
         Ok(names?.into_iter().collect())

@@ -34,7 +34,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
-            | QueryKind::Job) => return Err(self.no_sleeper(other)),
+            | QueryKind::Job
+            | QueryKind::Workflow) => return Err(self.no_sleeper(other)),
         };
         listed.into_iter().map(|(_, object)| object).collect()
     }
@@ -50,7 +51,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::PreparedStatement
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
-            | QueryKind::SecurityConfiguration) => Err(self.no_sleeper(other)),
+            | QueryKind::SecurityConfiguration
+            | QueryKind::Workflow) => Err(self.no_sleeper(other)),
         }
     }
 
@@ -69,7 +71,8 @@ impl WakeTools for SleepingTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
-            | QueryKind::Job) => Err(self.no_sleeper(other)),
+            | QueryKind::Job
+            | QueryKind::Workflow) => Err(self.no_sleeper(other)),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Creates, updates, deletes and puts to sleep classifiers, security configurations, jobs, crawlers and triggers.
+//! Creates, updates and deletes classifiers, security configurations, jobs, workflows, crawlers and triggers, and puts
+//! crawlers and triggers to sleep.
 
 use super::{GlueTools, convert};
 use twinlake_core::query::QueryObject;
@@ -124,6 +125,35 @@ impl GlueTools {
         Ok(())
     }
 
+    pub(crate) async fn create_workflow(&self, object: &QueryObject) -> Result<(), CallError> {
+        let input = convert::to_workflow(object);
+        let call = self.glue.create_workflow().name(&object.key.id);
+        let call = call
+            .set_description(input.description)
+            .set_default_run_properties(input.default_run_properties)
+            .set_max_concurrent_runs(input.max_concurrent_runs);
+        call.send().await.map_err(self.failed("CreateWorkflow"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn update_workflow(&self, desired: &QueryObject) -> Result<(), CallError> {
+        let input = convert::to_workflow(desired);
+        let call = self.glue.update_workflow().name(&desired.key.id);
+        // Whether an update keeps what it leaves out is not documented.
+        let call = call
+            .description(input.description.unwrap_or_default())
+            .set_default_run_properties(Some(input.default_run_properties.unwrap_or_default()))
+            .set_max_concurrent_runs(input.max_concurrent_runs);
+        call.send().await.map_err(self.failed("UpdateWorkflow"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_workflow(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_workflow().name(name);
+        call.send().await.map_err(self.failed("DeleteWorkflow"))?;
+        Ok(())
+    }
+
     pub(crate) async fn create_crawler(&self, object: &QueryObject) -> Result<(), CallError> {
         const CALL: &str = "CreateCrawler";
         let input = convert::to_new_crawler(object).map_err(self.unwritable(CALL))?;
@@ -162,6 +192,7 @@ impl GlueTools {
         let call = self.glue.create_trigger().name(&object.key.id);
         let call = call
             .set_type(convert::trigger_type(object))
+            .set_workflow_name(convert::workflow_name(object))
             .start_on_creation(false)
             .set_description(input.description)
             .set_schedule(input.schedule)

@@ -37,6 +37,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.classifiers().await,
             QueryKind::SecurityConfiguration => self.glue_tools.security_configurations().await,
             QueryKind::Job => self.glue_tools.jobs().await,
+            QueryKind::Workflow => self.glue_tools.workflows().await,
             QueryKind::Crawler => self.glue_tools.crawlers().await,
             QueryKind::Trigger => self.glue_tools.triggers().await,
             QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),
@@ -57,6 +58,7 @@ impl ReadQueryRegion for QueryToolsRegion {
                 self.glue_tools.security_configuration(&key.id).await
             }
             QueryKind::Job => self.glue_tools.job(&key.id).await,
+            QueryKind::Workflow => self.glue_tools.workflow(&key.id).await,
             QueryKind::Crawler => self.glue_tools.crawler(&key.id).await,
             QueryKind::Trigger => self.glue_tools.trigger(&key.id).await,
             QueryKind::ExternalSchema => Err(external_schema_call(&self.region)),

@@ -72,6 +72,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .await?;
             }
             QueryKind::Job => self.glue_tools.create_job(object).await?,
+            QueryKind::Workflow => self.glue_tools.create_workflow(object).await?,
             QueryKind::Crawler => self.glue_tools.create_crawler(object).await?,
             QueryKind::Trigger => self.glue_tools.create_trigger(object).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
@@ -118,6 +119,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             QueryKind::Classifier => self.glue_tools.update_classifier(desired).await?,
             QueryKind::SecurityConfiguration => return Err(self.glue_tools.no_update(key)),
             QueryKind::Job => self.glue_tools.update_job(desired).await?,
+            QueryKind::Workflow => self.glue_tools.update_workflow(desired).await?,
             QueryKind::Crawler => self.glue_tools.update_crawler(desired).await?,
             QueryKind::Trigger => self.glue_tools.update_trigger(desired).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),
@@ -159,6 +161,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::ExternalSchema => Ok(()),
         }
     }
@@ -195,6 +198,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .await?;
             }
             QueryKind::Job => self.glue_tools.delete_job(&key.id).await?,
+            QueryKind::Workflow => self.glue_tools.delete_workflow(&key.id).await?,
             QueryKind::Crawler => self.glue_tools.delete_crawler(&key.id).await?,
             QueryKind::Trigger => self.glue_tools.delete_trigger(&key.id).await?,
             QueryKind::ExternalSchema => return Err(external_schema_call(&self.region)),

@@ -26,7 +26,7 @@ pub enum Domain {
     #[default]
     Catalog,
     /// The query tools: Athena's workgroups, saved queries, prepared statements and data catalogs; Glue's
-    /// classifiers, crawlers and triggers; Redshift's external schemas.
+    /// classifiers, security configurations, jobs, workflows, crawlers and triggers; Redshift's external schemas.
     Query,
 }
 

@@ -16,7 +16,7 @@ pub enum AthenaTagsPolicy {
     Copy,
 }
 
-/// Whether the tools of Glue are replicated: classifiers, crawlers and triggers.
+/// Whether the tools of Glue are replicated: classifiers, security configurations, jobs, workflows, crawlers and triggers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GlueToolsPolicy {

@@ -280,6 +280,7 @@ impl Auditor<'_> {
                     | QueryKind::Classifier
                     | QueryKind::SecurityConfiguration
                     | QueryKind::Job
+                    | QueryKind::Workflow
                     | QueryKind::Crawler
                     | QueryKind::Trigger
                     | QueryKind::ExternalSchema => false,
@@ -290,6 +291,7 @@ impl Auditor<'_> {
                         "AWS makes it, and it is never deleted",
                     );
                 }
+                self.check_workflow_is_empty(standby)?;
                 match self.inputs.primary.objects.get(primary) {
                     Some(Observation::Absent(proof)) if proof.is_complete() => Ok(()),
                     Some(

@@ -8,24 +8,21 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Objects of Glue that are counted and not replicated; crawlers and triggers may name them.
+/// Objects of Glue that are counted and not replicated; jobs may name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UnreplicatedKind {
-    /// A workflow.
-    Workflow,
     /// A connection.
     Connection,
 }
 
 impl UnreplicatedKind {
     /// Every kind.
-    pub const EVERY: [Self; 2] = [Self::Workflow, Self::Connection];
+    pub const EVERY: [Self; 1] = [Self::Connection];
 
     /// The kind in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Workflow => "workflow",
             Self::Connection => "connection",
         }
     }
@@ -49,6 +46,7 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy) -> Vec<String> 
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
+        | QueryKind::Workflow
         | QueryKind::ExternalSchema => Vec::new(),
     }
 }
@@ -128,11 +126,6 @@ fn unsupported_trigger(object: &QueryObject) -> Vec<String> {
         let reason = "it is an EVENT trigger: AWS does not say that one that was never started stays inactive, so \
                       none is made before a takeover";
         reasons.push(reason.to_owned());
-    }
-    if let Some(workflow) = object.text("WorkflowName") {
-        reasons.push(format!(
-            "it is part of the workflow {workflow}, and workflows are not replicated"
-        ));
     }
     reasons
 }
@@ -217,6 +210,9 @@ impl References {
                 }
             }
             QueryKind::Trigger => {
+                let workflow = object.text("WorkflowName");
+                let workflow = workflow.map(|name| ObjectKey::new(QueryKind::Workflow, name));
+                found.tools.extend(workflow);
                 for path in ["Actions", "Predicate.Conditions"] {
                     let entries = object.field(path).and_then(Value::as_array);
                     for entry in entries.into_iter().flatten() {
@@ -230,6 +226,7 @@ impl References {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Workflow
             | QueryKind::ExternalSchema => {}
         }
         found

@@ -58,6 +58,7 @@ impl ObjectKey {
                 QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
                 | QueryKind::Job
+                | QueryKind::Workflow
                 | QueryKind::Crawler
                 | QueryKind::Trigger,
                 _,
@@ -80,6 +81,7 @@ impl ObjectKey {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::Crawler
             | QueryKind::Trigger => Some(Self::new(QueryKind::WorkGroup, parent)),
         }
@@ -278,6 +280,7 @@ impl QueryObject {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::ExternalSchema => false,
         }
     }
@@ -295,6 +298,7 @@ impl QueryObject {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::ExternalSchema => None,
         }
     }
@@ -317,6 +321,7 @@ impl QueryObject {
                 | QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
                 | QueryKind::Job
+                | QueryKind::Workflow
                 | QueryKind::Crawler
                 | QueryKind::Trigger
                 | QueryKind::ExternalSchema,
@@ -345,7 +350,12 @@ fn remove(fields: &mut Fields, path: &str) {
 }
 
 /// Maps of texts in which an empty text is not an absent one: an argument of a job may have no value.
-const TEXT_MAPS: [&str; 3] = ["DefaultArguments", "NonOverridableArguments", "Arguments"];
+const TEXT_MAPS: [&str; 4] = [
+    "DefaultArguments",
+    "NonOverridableArguments",
+    "Arguments",
+    "DefaultRunProperties",
+];
 
 /// The value of a field without what equals an absent one; `None` if it does itself.
 fn normal_field(name: &str, value: Value) -> Option<Value> {

@@ -21,6 +21,8 @@ pub enum QueryKind {
     SecurityConfiguration,
     /// A job of Glue. It sleeps as long as nothing starts it.
     Job,
+    /// A workflow of Glue. It sleeps as its triggers do.
+    Workflow,
     /// A crawler of Glue. It sleeps in the standby.
     Crawler,
     /// A trigger of Glue. It sleeps in the standby.
@@ -31,7 +33,7 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// Every kind: what others are in, or name, comes first.
-    pub const EVERY: [Self; 10] = [
+    pub const EVERY: [Self; 11] = [
         Self::WorkGroup,
         Self::DataCatalog,
         Self::NamedQuery,
@@ -39,16 +41,18 @@ impl QueryKind {
         Self::Classifier,
         Self::SecurityConfiguration,
         Self::Job,
+        Self::Workflow,
         Self::Crawler,
         Self::Trigger,
         Self::ExternalSchema,
     ];
 
     /// The kinds of Glue.
-    pub const GLUE_TOOLS: [Self; 5] = [
+    pub const GLUE_TOOLS: [Self; 6] = [
         Self::Classifier,
         Self::SecurityConfiguration,
         Self::Job,
+        Self::Workflow,
         Self::Crawler,
         Self::Trigger,
     ];
@@ -71,6 +75,7 @@ impl QueryKind {
             | Self::Classifier
             | Self::SecurityConfiguration
             | Self::Job
+            | Self::Workflow
             | Self::ExternalSchema => false,
         }
     }
@@ -81,7 +86,9 @@ impl QueryKind {
     pub(super) const fn is_named_whoever_made_it(self) -> bool {
         match self {
             Self::SecurityConfiguration | Self::Job => true,
-            Self::WorkGroup
+            // A trigger becomes part of the workflow that it names.
+            Self::Workflow
+            | Self::WorkGroup
             | Self::DataCatalog
             | Self::NamedQuery
             | Self::PreparedStatement
@@ -92,12 +99,13 @@ impl QueryKind {
         }
     }
 
-    /// Whether a call changes an object of the kind. One of any other kind is deleted and created again.
+    /// Whether a call changes an object of the kind. Of the others, a person deletes one that differs.
     #[must_use]
     pub const fn has_update(self) -> bool {
         match self {
             Self::SecurityConfiguration => false,
             Self::Job
+            | Self::Workflow
             | Self::WorkGroup
             | Self::DataCatalog
             | Self::NamedQuery
@@ -120,6 +128,7 @@ impl QueryKind {
             Self::Classifier => "classifier",
             Self::SecurityConfiguration => "security configuration",
             Self::Job => "job",
+            Self::Workflow => "workflow",
             Self::Crawler => "crawler",
             Self::Trigger => "trigger",
             Self::ExternalSchema => "external schema",
@@ -139,6 +148,7 @@ impl QueryKind {
             | Self::Classifier
             | Self::SecurityConfiguration
             | Self::Job
+            | Self::Workflow
             | Self::Crawler
             | Self::Trigger => "workgroup",
         }
@@ -352,10 +362,11 @@ const SECURITY_CONFIGURATION: KindRules = KindRules {
 };
 
 /// The fields that hold arguments, each under its name.
-pub(super) const ARGUMENT_FIELDS: [&str; 3] = [
+pub(super) const ARGUMENT_FIELDS: [&str; 4] = [
     "DefaultArguments",
     "NonOverridableArguments",
     "Actions.Arguments",
+    "DefaultRunProperties",
 ];
 
 /// The arguments of jobs that hold locations in S3, by Glue's documentation.
@@ -393,6 +404,14 @@ const JOB: KindRules = KindRules {
     id_by_service: false,
     has_tags: false,
     never_unset: &[],
+};
+
+const WORKFLOW: KindRules = KindRules {
+    fields: &[("BlueprintDetails", Reported)],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &["MaxConcurrentRuns"],
 };
 
 const CRAWLER: KindRules = KindRules {
@@ -454,6 +473,7 @@ impl KindRules {
             QueryKind::Classifier => &CLASSIFIER,
             QueryKind::SecurityConfiguration => &SECURITY_CONFIGURATION,
             QueryKind::Job => &JOB,
+            QueryKind::Workflow => &WORKFLOW,
             QueryKind::Crawler => &CRAWLER,
             QueryKind::Trigger => &TRIGGER,
             QueryKind::ExternalSchema => &EXTERNAL_SCHEMA,

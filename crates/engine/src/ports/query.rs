@@ -14,7 +14,8 @@ pub trait ReadQueryRegion: ReadWarehouses {
     /// The objects of a kind, in a workgroup if the kind has one: `ListWorkGroups` and `GetWorkGroup`,
     /// `ListDataCatalogs` and `GetDataCatalog`, `ListNamedQueries` and `BatchGetNamedQuery`,
     /// `ListPreparedStatements` and `BatchGetPreparedStatement`, `GetClassifiers`,
-    /// `GetSecurityConfigurations`, `GetJobs`, `GetCrawlers`, `GetTriggers`. Every page, or an error; an object that
+    /// `GetSecurityConfigurations`, `GetJobs`, `ListWorkflows` and
+    /// `BatchGetWorkflows`, `GetCrawlers`, `GetTriggers`. Every page, or an error; an object that
     /// is listed and cannot be read has its own error. With `tags` also `ListTagsForResource`.
     ///
     /// # Errors
@@ -39,8 +40,7 @@ pub trait ReadQueryRegion: ReadWarehouses {
     /// Any page of a listing failed.
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
 
-    /// The names of what is not replicated and may be named by tools of Glue: `ListWorkflows`,
-    /// `GetConnections` without passwords.
+    /// The names of what is not replicated and may be named by tools of Glue: `GetConnections` without passwords.
     ///
     /// # Errors
     /// Any page of the listing failed.

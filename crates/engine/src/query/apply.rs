@@ -61,7 +61,14 @@ where
                     QueryStep::Create { .. }
                     | QueryStep::Narrow { .. }
                     | QueryStep::Sleep { .. } => blocked.insert(key.clone()),
-                    QueryStep::Delete { .. } => parent.is_some_and(|parent| blocked.insert(parent)),
+                    QueryStep::Delete { current, .. } => {
+                        // A workflow stays as long as a trigger of it does.
+                        let workflow = current.text("WorkflowName");
+                        let workflow =
+                            workflow.map(|name| ObjectKey::new(QueryKind::Workflow, name));
+                        let holder = parent.or(workflow);
+                        holder.is_some_and(|holder| blocked.insert(holder))
+                    }
                     QueryStep::Update { .. } | QueryStep::SetTags { .. } => false,
                 };
                 results.failed.push((step.clone(), error));
@@ -166,7 +173,8 @@ async fn creation_time<S: WriteQueryRegion>(standby: &S, key: &ObjectKey) -> Opt
         | QueryKind::Crawler
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
-        | QueryKind::Job => standby.read(key).await.ok()?.created,
+        | QueryKind::Job
+        | QueryKind::Workflow => standby.read(key).await.ok()?.created,
         QueryKind::DataCatalog
         | QueryKind::NamedQuery
         | QueryKind::PreparedStatement

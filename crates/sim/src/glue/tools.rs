@@ -1,4 +1,4 @@
-//! Operations on classifiers, security configurations, crawlers and triggers, and on what they may name.
+//! Operations on the tools of Glue: classifiers, security configurations, jobs, workflows, crawlers and triggers.
 //!
 //! As the service: a crawler that is created with a schedule is scheduled at once, an update keeps what it does not
 //! name, a crawler that runs is not updated, and the update of a trigger replaces its definition.
@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 use twinlake_core::CallErrorKind;
 
 const MAX_TOOLS_PER_PAGE: usize = 100;
+/// The most names of a request for workflows, and of a page of them.
+const MAX_WORKFLOWS: usize = 25;
 
 /// The members of a request or answer.
 type Members = Map<String, Value>;
@@ -53,7 +55,10 @@ impl SimState {
                 .map(str::to_owned)
                 .and_then(|name| self.delete_tool(caller, "Job", &json!({ "Name": name }))),
             "GetJobs" => self.list_tools(caller, ("Job", "Jobs"), request),
-            "CreateWorkflow" => self.create_tool(caller, ("Workflow", "Name"), request),
+            "CreateWorkflow" | "UpdateWorkflow" => self.write_workflow(caller, call, request),
+            "DeleteWorkflow" => self.delete_tool(caller, "Workflow", request),
+            "GetWorkflow" => self.get_tool(caller, "Workflow", request),
+            "BatchGetWorkflows" => self.batch_get_workflows(caller, request),
             "CreateSecurityConfiguration" => self.create_security_configuration(caller, request),
             "DeleteClassifier" => self.delete_tool(caller, "Classifier", request),
             "DeleteSecurityConfiguration" => {
@@ -93,16 +98,6 @@ impl SimState {
         }
         tools.insert((kind, name.to_owned()), tool);
         Ok(json!({ "Name": name }))
-    }
-
-    fn create_tool(
-        &mut self,
-        caller: Caller<'_>,
-        (kind, key): (&'static str, &str),
-        request: &Value,
-    ) -> ApiResult {
-        let name = required_text(request, key)?;
-        self.insert_tool(caller, (kind, name), request.clone())
     }
 
     fn change_tool(
@@ -172,7 +167,11 @@ impl SimState {
             .filter(|(other, _)| *other == kind)
             .map(|(_, name)| name)
             .collect();
-        Ok(page(request, key, MAX_TOOLS_PER_PAGE, &all, |name| {
+        let most = match kind {
+            "Workflow" => MAX_WORKFLOWS,
+            _ => MAX_TOOLS_PER_PAGE,
+        };
+        Ok(page(request, key, most, &all, |name| {
             Value::String((*name).clone())
         }))
     }
@@ -249,6 +248,36 @@ impl SimState {
             Ok(())
         })?;
         Ok(json!({ "JobName": name }))
+    }
+
+    /// Creates a workflow, or changes what a request names.
+    fn write_workflow(&mut self, caller: Caller<'_>, call: &str, request: &Value) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        let now = to_json(&self.tick());
+        let mut workflow = request.as_object().cloned().unwrap_or_default();
+        if call == "CreateWorkflow" {
+            workflow.insert("CreatedOn".to_owned(), now);
+            return self.insert_tool(caller, ("Workflow", &name), Value::Object(workflow));
+        }
+        self.change_tool(caller, ("Workflow", "Name"), request, |found| {
+            found.extend(workflow);
+            Ok(())
+        })?;
+        Ok(json!({ "Name": name }))
+    }
+
+    fn batch_get_workflows(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let names = request.get("Names").and_then(Value::as_array);
+        let names = names.into_iter().flatten().filter_map(Value::as_str);
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() || names.len() > MAX_WORKFLOWS {
+            return Err(ApiError::invalid("1 to 25 names"));
+        }
+        let tools = &self.region(caller.region)?.tools;
+        let of = |name: &&str| tools.get(&("Workflow", (*name).to_owned()));
+        let found: Vec<&Value> = names.iter().filter_map(of).collect();
+        let missing: Vec<&&str> = names.iter().filter(|name| of(name).is_none()).collect();
+        Ok(json!({"Workflows": found, "MissingWorkflows": missing}))
     }
 
     fn create_crawler(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {

@@ -34,7 +34,8 @@ impl WakeTools for SimQueryTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
-            | QueryKind::Job => {
+            | QueryKind::Job
+            | QueryKind::Workflow => {
                 return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));
             }
         };

@@ -4,6 +4,8 @@ mod job;
 mod security_configuration;
 /// What Twinlake reads and never writes.
 mod unwritten;
+/// Workflows.
+mod workflow;
 
 use super::*;
 use crate::debug_fields::fields as sdk_fields;
@@ -68,6 +70,7 @@ fn full_crawler() -> QueryObject {
 fn full_trigger() -> QueryObject {
     let content = json!({
         "Type": "CONDITIONAL",
+        "WorkflowName": "night",
         "Description": "after the load",
         "Schedule": "cron(0 1 * * ? *)",
         "Actions": [{"JobName": "load", "CrawlerName": "crawl", "Arguments": {"--day": "1"},
@@ -192,6 +195,7 @@ fn written_trigger(object: &QueryObject) -> QueryObject {
     let found = glue::Trigger::builder()
         .name("x")
         .set_type(trigger_type(object))
+        .set_workflow_name(workflow_name(object))
         .set_description(input.description)
         .set_schedule(input.schedule)
         .set_actions(input.actions)
@@ -336,8 +340,6 @@ fn what_is_never_written_is_refused() {
     }
     let event = json!({"Type": "EVENT", "EventBatchingCondition": {"BatchSize": 1}});
     assert!(to_trigger(&object(QueryKind::Trigger, event)).is_err());
-    let part = json!({"Type": "ON_DEMAND", "WorkflowName": "w"});
-    assert!(to_trigger(&object(QueryKind::Trigger, part)).is_err());
     let other = object(QueryKind::Classifier, json!({"Type": "AVRO"}));
     assert!(to_new_classifier(&other).is_err() && to_changed_classifier(&other).is_err());
 }

@@ -53,14 +53,17 @@ pub(in crate::glue_tools) fn trigger_type(object: &QueryObject) -> Option<glue::
     object.text("Type").map(glue::TriggerType::from)
 }
 
+/// The workflow that a trigger is made in; no update changes it.
+pub(in crate::glue_tools) fn workflow_name(object: &QueryObject) -> Option<String> {
+    object.text("WorkflowName").map(str::to_owned)
+}
+
 /// What creations and updates of a trigger share: an update replaces all of it.
 pub(in crate::glue_tools) fn to_trigger(
     object: &QueryObject,
 ) -> Result<glue::TriggerUpdate, String> {
-    for name in ["EventBatchingCondition", "WorkflowName"] {
-        if object.field(name).is_some() {
-            return Err(format!("Twinlake does not write {name} of a trigger"));
-        }
+    if object.field("EventBatchingCondition").is_some() {
+        return Err("Twinlake does not write EventBatchingCondition of a trigger".to_owned());
     }
     let value = as_value(&object.fields);
     Ok(glue::TriggerUpdate::builder()

@@ -4,6 +4,7 @@ use super::{Auditor, Check, refuse};
 use crate::arn::Arn;
 use crate::audit::AuditRule;
 use crate::query::object::{ObjectKey, QueryObject};
+use crate::query::plan::QueryStep;
 use crate::query::rules::QueryKind;
 
 /// Whether an object as read runs by itself.
@@ -22,6 +23,7 @@ pub(super) fn runs(object: &QueryObject) -> bool {
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
         | QueryKind::Job
+        | QueryKind::Workflow
         | QueryKind::ExternalSchema => false,
     }
 }
@@ -34,6 +36,7 @@ impl Auditor<'_> {
             QueryKind::Trigger => &["State", "StartOnCreation"],
             // What starts a job is another object, or a person.
             QueryKind::Job => &[],
+            QueryKind::Workflow => return Ok(()),
             QueryKind::WorkGroup
             | QueryKind::DataCatalog
             | QueryKind::NamedQuery
@@ -83,6 +86,28 @@ impl Auditor<'_> {
                 AuditRule::Altered,
                 "its role is neither that of the primary's nor the one that a pair gives for it",
             ),
+        }
+    }
+
+    /// A workflow is deleted only after each trigger of it.
+    pub(super) fn check_workflow_is_empty(&self, standby: &ObjectKey) -> Check {
+        if standby.kind != QueryKind::Workflow {
+            return Ok(());
+        }
+        let is_of_it = |found: &&QueryObject| {
+            found.key.kind == QueryKind::Trigger && found.text("WorkflowName") == Some(&*standby.id)
+        };
+        let position = |key: &ObjectKey| {
+            let mut steps = self.plan.steps.iter();
+            steps.position(
+                |step| matches!(step, QueryStep::Delete { current, .. } if current.key == *key),
+            )
+        };
+        let own = position(standby);
+        let mut triggers = self.inputs.standby.all_present().filter(is_of_it);
+        match triggers.all(|found| position(&found.key).is_some_and(|at| Some(at) < own)) {
+            true => Ok(()),
+            false => refuse(AuditRule::Order, "a trigger of the workflow is left"),
         }
     }
 

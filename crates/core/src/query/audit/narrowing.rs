@@ -50,6 +50,7 @@ impl Auditor<'_> {
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
             | QueryKind::Job
+            | QueryKind::Workflow
             | QueryKind::Crawler
             | QueryKind::Trigger => false,
         };

@@ -50,6 +50,55 @@ impl Planner<'_> {
                 None => self.ask(key),
             }
         }
+        self.keep_workflows_with_triggers();
+    }
+
+    /// Keeps each workflow of which the standby has a trigger that is not deleted before it.
+    fn keep_workflows_with_triggers(&mut self) {
+        let standby = self.inputs.standby;
+        let steps = std::mem::take(&mut self.plan.steps);
+        let deleted = |key: &ObjectKey| {
+            let mut steps = steps.iter();
+            steps.any(
+                |step| matches!(step, QueryStep::Delete { current, .. } if current.key == *key),
+            )
+        };
+        let keeps = |workflow: &ObjectKey| {
+            let mut triggers = standby.objects.iter();
+            let is_left = triggers.any(|(key, found)| match found {
+                Observation::Present(found) => {
+                    key.kind == QueryKind::Trigger
+                        && found.text("WorkflowName") == Some(&*workflow.id)
+                        && !deleted(key)
+                }
+                Observation::Unknown(_) => key.kind == QueryKind::Trigger,
+                Observation::Absent(_) => false,
+            });
+            let trigger = ObjectKey::new(QueryKind::Trigger, "");
+            is_left || standby.listing_error(&trigger).is_some()
+        };
+        let (kept, left): (Vec<QueryStep>, Vec<QueryStep>) =
+            steps.iter().cloned().partition(|step| match step {
+                QueryStep::Delete { current, .. } => {
+                    current.key.kind == QueryKind::Workflow && keeps(&current.key)
+                }
+                QueryStep::Create { .. }
+                | QueryStep::Update { .. }
+                | QueryStep::SetTags { .. }
+                | QueryStep::Narrow { .. }
+                | QueryStep::Sleep { .. } => false,
+            });
+        self.plan.steps = left;
+        for step in kept {
+            let key = step.primary();
+            let detail = "the primary no longer has it, and the standby's has triggers that stay, or may: delete them, \
+                          and it is deleted";
+            self.find(
+                FindingKind::Unmanaged,
+                (Some(key), &key.to_string()),
+                detail,
+            );
+        }
     }
 
     /// Whether the standby does not have it either, so that its row says nothing any more: of kinds whose absence only

@@ -100,6 +100,7 @@ fn narrowed(primary: &QueryObject, standby: &QueryObject) -> Option<QueryObject>
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
         | QueryKind::Job
+        | QueryKind::Workflow
         | QueryKind::Crawler
         | QueryKind::Trigger => None,
     }

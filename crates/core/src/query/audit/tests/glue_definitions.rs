@@ -1,4 +1,4 @@
-//! What others name: security configurations and jobs.
+//! What others name: security configurations, jobs and workflows.
 
 use super::*;
 
@@ -169,4 +169,40 @@ fn the_audit_rejects_arguments_that_name_the_primarys_region() {
         object: Box::new(job("new", "lake-in", of_region)),
     });
     assert_eq!(world.rules(plan), [AuditRule::Altered].into());
+}
+
+#[test]
+fn the_audit_keeps_a_workflow_as_long_as_a_trigger_of_it_is_left() {
+    let workflow = |name: &str| {
+        let key = ObjectKey::new(QueryKind::Workflow, name);
+        object(key, json!({"Description": "each night"}))
+    };
+    let trigger = |name: &str| {
+        let key = ObjectKey::new(QueryKind::Trigger, name);
+        object(key, json!({"Type": "ON_DEMAND", "WorkflowName": "flow"}))
+    };
+    let gone = [workflow("flow"), trigger("start")];
+    let left = vec![workflow("other"), trigger("other")];
+    let mut world = world(left, gone.to_vec());
+    for found in &gone {
+        let missing = crate::call_error::CallError::new(
+            crate::call_error::CallErrorKind::NotFound,
+            "Get",
+            "us-east-1",
+            "not found",
+        );
+        let known = (&world.rows, Epoch::INITIAL.primary());
+        world.primary.record_read(&found.key, Err(missing), known);
+    }
+    let is_deletion = |step: &QueryStep| matches!(step, QueryStep::Delete { .. });
+    let mut plan = world.plan();
+    plan.steps.retain(is_deletion);
+    // The trigger first.
+    assert_eq!(plan.steps.len(), 2, "{plan:#?}");
+    assert_eq!(world.rules(plan.clone()), BTreeSet::new());
+    let mut reversed = plan.clone();
+    reversed.steps.reverse();
+    assert_eq!(world.rules(reversed), [AuditRule::Order].into());
+    plan.steps.remove(0);
+    assert_eq!(world.rules(plan), [AuditRule::Order].into());
 }
