@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "target/mutants/source"
 FILES = ["glue_convert.rs", "glue_convert/column_statistics.rs", "glue_convert/function.rs",
          "glue_convert/partition_index.rs", "glue_convert/view.rs", "query_tools/convert.rs",
-         "query_tools/convert/configuration.rs", "glue_tools/convert/classifier.rs",
+         "query_tools/convert/configuration.rs", "glue_tools/convert/classifier.rs", "glue_tools/convert/connection.rs",
          "glue_tools/convert/security_configuration.rs",
          "glue_tools/convert/crawler.rs", "glue_tools/convert/job.rs", "glue_tools/convert/trigger.rs",
          "glue_tools/convert/workflow.rs"]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use twinlake_core::audit::AuditRule;
 use twinlake_core::ledger::SubjectState;
 use twinlake_core::plan::FindingKind;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_core::{CallErrorKind, Policy};
 use twinlake_tests::harness::{PRIMARY, leader};
 use twinlake_tests::query_lab::{Lab, findings, object};
@@ -191,8 +191,9 @@ fn one_bad_entry_is_one_finding_that_names_it() {
     // Somebody makes a job of this name, and the connection that the other one names.
     lab.standby
         .put(job("source", "theirs", json!({"DefaultArguments": {}})));
+    let net = json!({"ConnectionType": "NETWORK"});
     lab.standby
-        .put_unreplicated(UnreplicatedKind::Connection, "net");
+        .put(object(key(QueryKind::Connection, "net"), net));
     let outcome = lab.resync();
     assert_eq!(outcome.applied.len(), 2, "{outcome:#?}");
     assert_asleep(&lab);

@@ -13,6 +13,7 @@ mod excess_access;
 mod external_schema_access;
 mod external_schemas;
 mod failover;
+mod glue_connections;
 mod glue_definitions;
 mod glue_jobs;
 mod glue_tool_deletions;

@@ -16,13 +16,12 @@ from stack import ACCOUNT, BUCKETS, PRIMARY, SITES, STANDBY
 CALLER = f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"
 # Saved queries and prepared statements are those of each workgroup.
 WORKGROUPS, QUERIES, STATEMENTS, CATALOGS = 20, 10, 3, 5
-CLASSIFIERS, SECURITY, JOBS, WORKFLOWS, CRAWLERS, TRIGGERS, SCHEMAS = 10, 10, 20, 30, 40, 10, 10
+CLASSIFIERS, SECURITY, CONNECTIONS, JOBS, WORKFLOWS, CRAWLERS, TRIGGERS, SCHEMAS = 10, 10, 10, 20, 30, 40, 10, 10
 # The largest pages and batches, by the service models: ListWorkGroups, ListDataCatalogs, ListNamedQueries and
 # ListPreparedStatements; BatchGetNamedQuery; BatchGetPreparedStatement; GetClassifiers, GetSecurityConfigurations,
-# GetJobs and GetCrawlers; GetTriggers; ListWorkflows and BatchGetWorkflows.
-ATHENA_PAGE, QUERY_BATCH, STATEMENT_BATCH, GLUE_PAGE, TRIGGER_PAGE, WORKFLOW_PAGE = 50, 50, 256, 1000, 200, 25
-# Connections: what jobs may name.
-NAME_LISTINGS = 1
+# GetJobs and GetCrawlers; GetTriggers; GetConnections; ListWorkflows and
+# BatchGetWorkflows.
+ATHENA_PAGE, QUERY_BATCH, STATEMENT_BATCH, GLUE_PAGE, TRIGGER_PAGE, CONNECTION_PAGE, WORKFLOW_PAGE = 50, 50, 256, 1000, 200, 100, 25
 # A statement that reads: its submission, a description that waits for its end, and a page of its result.
 READ_CALLS = 3
 # A statement that writes: its submission, and a description that waits for its end.
@@ -59,7 +58,7 @@ def reading_bound(workgroups, catalogs):
     queries = groups * pages(QUERIES, ATHENA_PAGE) + workgroups * math.ceil(QUERIES / QUERY_BATCH)
     statements = groups * pages(STATEMENTS, ATHENA_PAGE) + workgroups * math.ceil(STATEMENTS / STATEMENT_BATCH)
     glue = sum(pages(items, GLUE_PAGE) for items in (CLASSIFIERS, SECURITY, JOBS, CRAWLERS))
-    glue += pages(TRIGGERS, TRIGGER_PAGE) + NAME_LISTINGS
+    glue += pages(TRIGGERS, TRIGGER_PAGE) + pages(CONNECTIONS, CONNECTION_PAGE)
     workflows = WORKFLOWS if workgroups else 0
     glue += pages(workflows, WORKFLOW_PAGE) + math.ceil(workflows / WORKFLOW_PAGE)
     text = (f"workgroups and data catalogs {athena}, saved queries {queries}, prepared statements {statements}, "
@@ -74,7 +73,7 @@ def resync_bounds():
     empty, _ = reading_bound(0, 0)
     # Capacity reservations are counted in the primary.
     both = whole + 1 + whole
-    writes = WORKGROUPS * (1 + QUERIES + STATEMENTS) + CATALOGS + CLASSIFIERS + SECURITY + JOBS + WORKFLOWS + CRAWLERS + TRIGGERS
+    writes = WORKGROUPS * (1 + QUERIES + STATEMENTS) + CATALOGS + CLASSIFIERS + SECURITY + CONNECTIONS + JOBS + WORKFLOWS + CRAWLERS + TRIGGERS
     # Each schema has an owner and a grant, and is read once between its creation and these: its id tells it from one
     # that somebody else makes.
     writes += SCHEMAS * (3 * WRITE_CALLS + SCHEMA_READS)
@@ -82,16 +81,16 @@ def resync_bounds():
     print(f"  a reading of a Region: {whole} calls ({derivation}); of an empty one {empty}")
     mixed = WORKGROUPS * math.ceil(QUERIES / QUERY_BATCH) - math.ceil(WORKGROUPS * QUERIES / QUERY_BATCH)
     print(f"  each batch of saved queries is of one workgroup; batches of several would be {mixed} fewer in a reading")
-    # The time of its creation tells a workgroup, classifier, security configuration, job, workflow or crawler from
-    # one that somebody else makes.
-    timed = WORKGROUPS + CLASSIFIERS + SECURITY + JOBS + WORKFLOWS + CRAWLERS
+    # The time of its creation tells a workgroup, classifier, security configuration, connection, job, workflow or
+    # crawler from one that somebody else makes.
+    timed = WORKGROUPS + CLASSIFIERS + SECURITY + CONNECTIONS + JOBS + WORKFLOWS + CRAWLERS
     # No run reads AwsDataCatalog for its content; each reading does.
     return {
         "first": (whole + 1 + empty + writes + both + canaries,
                   f"readings {whole} + {empty} + 1, writes {writes}, closing readings {both}, canary queries {canaries}",
                   SCHEMAS * SCHEMA_READS + 4 + timed,
                   "a reading of the warehouse after the last statement of each schema, AwsDataCatalog in 4 readings, the time "
-                  "of creation of each workgroup, classifier, security configuration, job, workflow and crawler"),
+                  "of creation of each workgroup, classifier, security configuration, connection, job, workflow and crawler"),
         "unchanged": (both + canaries, f"readings {both}, canary queries {canaries}", 2, "AwsDataCatalog in 2 readings"),
     }
 
@@ -118,6 +117,9 @@ def make_glue_objects(glue):
     for j in range(JOBS):
         glue.create_job(Name=f"j{j}", Role="load", SecurityConfiguration=f"s{j % SECURITY}", Command={
             "Name": "glueetl", "ScriptLocation": f"s3://{BUCKETS[PRIMARY]}/{j}.py"})
+    for c in range(CONNECTIONS):
+        glue.create_connection(ConnectionInput={"Name": f"n{c}", "ConnectionType": "NETWORK",
+                                                "ConnectionProperties": {}})
     for w in range(WORKFLOWS):
         glue.create_workflow(Name=f"w{w}")
     for c in range(CRAWLERS):
@@ -175,7 +177,7 @@ def resync(deployment):
 def bench_query(_, results):
     """Prints the calls of a first and of an unchanged resync of the query tools."""
     print(f"Resync of {WORKGROUPS} workgroups x ({QUERIES} saved queries, {STATEMENTS} prepared statements), {CATALOGS} data "
-          f"catalogs, {CLASSIFIERS} classifiers, {SECURITY} security configurations, {JOBS} jobs, {WORKFLOWS} workflows, {CRAWLERS} crawlers, {TRIGGERS} triggers, {SCHEMAS} external schemas:")
+          f"catalogs, {CLASSIFIERS} classifiers, {SECURITY} security configurations, {CONNECTIONS} connections, {JOBS} jobs, {WORKFLOWS} workflows, {CRAWLERS} crawlers, {TRIGGERS} triggers, {SCHEMAS} external schemas:")
     with stack.Deployment(records_calls=True).started() as deployment:
         deployment.policy_file.write_text(POLICY)
         make_athena_objects(deployment.client("athena", PRIMARY))

@@ -51,6 +51,9 @@ def glue_resources(action, prefix, request):
     if action.endswith("BatchGetWorkflows"):
         return [f"{prefix}:workflow/{name}" for name in request["Names"]]
     names = [f"{prefix}:catalog"]
+    if re.search(r":(Get|Create|Update|Delete)Connection$", action):
+        name = request.get("Name") or request.get("ConnectionName") or request["ConnectionInput"]["Name"]
+        return [*names, f"{prefix}:connection/{name}"]
     database = (request.get("DatabaseName") or request.get("DatabaseInput", {}).get("Name")
                 or (request.get("Name") if re.search(r"(Get|Update|Delete)Database$", action) else None))
     if not database:

@@ -157,6 +157,14 @@ def job(region):
         "WorkerType": "G.1X", "NumberOfWorkers": 2, "GlueVersion": "4.0", "SecurityConfiguration": "sse"}
 
 
+def connection(region):
+    """A connection to a database that both Regions reach, with a secret and its driver in one of them."""
+    secret = f"arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:orders-AbCdEf"
+    return {"ConnectionType": "JDBC", "ConnectionProperties": {
+        "JDBC_CONNECTION_URL": "jdbc:mysql://db.internal/orders", "SECRET_ID": secret,
+        "JDBC_DRIVER_JAR_URI": f"s3://{BUCKETS[region]}/driver.jar"}}
+
+
 def make_glue_tools(glue, names=("orders", "items")):
     for name in names:
         glue.create_crawler(
@@ -179,6 +187,10 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
     primary.update_crawler(Name="orders", Classifiers=["csv"], CrawlerSecurityConfiguration="sse")
     for name in ("load", "other"):
         primary.create_job(Name=name, **job(PRIMARY))
+    primary.create_connection(ConnectionInput={"Name": "orders", **connection(PRIMARY)})
+    primary.create_connection(ConnectionInput={
+        "Name": "password", "ConnectionType": "JDBC",
+        "ConnectionProperties": {"USERNAME": "admin", "PASSWORD": "hunter2"}})
     for name in ("flow", "other"):
         primary.create_workflow(Name=name, Description=name, DefaultRunProperties={"day": "1"})
     primary.create_trigger(Name="start", Type="ON_DEMAND", WorkflowName="flow", Actions=[{"JobName": "load"}])
@@ -201,11 +213,13 @@ def test_the_deployed_resync_makes_crawlers_and_triggers_asleep(replicated):
         found = standby.get_workflow(Name=name)["Workflow"]
         assert (found["Description"], found["DefaultRunProperties"]) == (name, {"day": "1"}), found
     assert standby.get_trigger(Name="start")["Trigger"]["WorkflowName"] == "flow"
-    primary.create_connection(ConnectionInput={
-        "Name": "net", "ConnectionType": "NETWORK", "ConnectionProperties": {}})
-    replicated.resync()
+    found = standby.get_connection(Name="orders")["Connection"]
+    assert {field: found[field] for field in connection(STANDBY)} == connection(STANDBY), found
     status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
-    assert "1 x connection, which Twinlake does not make" in status.stdout, status.stdout
+    assert "it holds a password (USERNAME)" in status.stdout, status.stdout
+    assert "hunter2" not in status.stdout, status.stdout
+    names = [one["Name"] for one in standby.get_connections()["ConnectionList"]]
+    assert names == ["orders"], names
     # A change, a deletion, and one that somebody wakes in the standby.
     primary.update_crawler(Name="orders", TablePrefix="u_")
     primary.update_classifier(CsvClassifier={"Name": "csv", "Delimiter": "|"})

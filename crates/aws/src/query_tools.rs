@@ -65,6 +65,7 @@ impl QueryToolsRegion {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::Crawler

@@ -1,6 +1,6 @@
 //! The query tools of a Region: what analysts work with besides the catalog. They are objects of Athena
 //! (workgroups, saved queries, prepared statements and data catalogs), of Glue (classifiers, security
-//! configurations, jobs, workflows, crawlers and triggers), and of Redshift (external schemas).
+//! configurations, connections, jobs, workflows, crawlers and triggers), and of Redshift (external schemas).
 //!
 //! The domain goes the way of the catalog (observe, plan, audit, apply, observe again) with its own, smaller
 //! rooms, because its objects are few. What takes access away (grants of an external schema, a workgroup that is
@@ -49,7 +49,6 @@ pub use audit::{
 pub use external_schema::{
     IncompleteSchemas, WarehouseQuery, WarehouseRow, read_external_schemas, schema_statements,
 };
-pub use glue_tools::UnreplicatedKind;
 pub use mapping::{MappedObject, map_to_standby};
 pub use object::{Fields, ObjectKey, QueryObject};
 pub use plan::{

@@ -1,5 +1,5 @@
 //! The query tools of one Region in memory: Athena's workgroups, data catalogs, saved queries and prepared
-//! statements, Glue's classifiers, security configurations, jobs, workflows, crawlers and triggers, and Redshift's
+//! statements, Glue's classifiers, security configurations, connections, jobs, workflows, crawlers and triggers, and Redshift's
 //! warehouses.
 //!
 //! As the service: `primary` and `AwsDataCatalog` exist always, ids of saved queries are the service's, a
@@ -16,8 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use twinlake_core::policy::{WarehouseEndpoint, WarehouseLogin, WarehouseSite};
 use twinlake_core::query::{
-    ApprovedStatement, ObjectKey, QueryKind, QueryObject, UnreplicatedKind, WarehouseQuery,
-    WarehouseRow,
+    ApprovedStatement, ObjectKey, QueryKind, QueryObject, WarehouseQuery, WarehouseRow,
 };
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
 use twinlake_engine::ports::{
@@ -39,8 +38,6 @@ struct State {
     next_id: u64,
     seconds: i64,
     reservations: usize,
-    /// The names of what is not replicated.
-    unreplicated: BTreeMap<UnreplicatedKind, BTreeSet<String>>,
     /// Triggers and crawlers that do not start although the call succeeds.
     stuck: BTreeSet<ObjectKey>,
     /// Crawlers that run at this moment.
@@ -118,12 +115,6 @@ impl SimQueryTools {
     /// Sets the number of capacity reservations.
     pub fn set_reservations(&self, count: usize) {
         self.lock().reservations = count;
-    }
-
-    /// Puts an object of a kind that is not replicated.
-    pub fn put_unreplicated(&self, kind: UnreplicatedKind, name: &str) {
-        let names = &mut self.lock().unreplicated;
-        names.entry(kind).or_default().insert(name.to_owned());
     }
 
     /// Puts a job, with its option for bookmarks.
@@ -233,6 +224,7 @@ impl State {
             QueryKind::WorkGroup
                 | QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
+                | QueryKind::Connection
                 | QueryKind::Job
                 | QueryKind::Workflow
                 | QueryKind::Crawler
@@ -259,6 +251,7 @@ fn call_of(action: &str, kind: QueryKind) -> String {
         QueryKind::PreparedStatement => "PreparedStatement",
         QueryKind::Classifier => "Classifier",
         QueryKind::SecurityConfiguration => "SecurityConfiguration",
+        QueryKind::Connection => "Connection",
         QueryKind::Job => "Job",
         QueryKind::Workflow => "Workflow",
         QueryKind::Crawler => "Crawler",
@@ -345,16 +338,6 @@ impl ReadQueryRegion for SimQueryTools {
             0 => BTreeMap::new(),
             count => BTreeMap::from([("capacity reservation".to_owned(), count)]),
         })
-    }
-
-    async fn unreplicated_names(
-        &self,
-        kind: UnreplicatedKind,
-    ) -> Result<BTreeSet<String>, CallError> {
-        let mut state = self.lock();
-        state.reads += 1;
-        self.check(&mut state, &format!("List {kind}"))?;
-        Ok(state.unreplicated.get(&kind).cloned().unwrap_or_default())
     }
 }
 
@@ -528,6 +511,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::ExternalSchema => None,
@@ -567,6 +551,7 @@ impl WriteQueryRegion for SimQueryTools {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::ExternalSchema => {

@@ -4,6 +4,7 @@
 //! unset. What Glue fills in by itself equals an unset field.
 
 mod classifier;
+mod connection;
 mod crawler;
 mod job;
 mod security_configuration;
@@ -13,6 +14,7 @@ mod trigger;
 mod workflow;
 
 pub(super) use classifier::{from_classifier, to_changed_classifier, to_new_classifier};
+pub(super) use connection::{from_connection, to_connection};
 pub(super) use crawler::{from_crawler, to_changed_crawler, to_new_crawler};
 pub(super) use job::{from_job, to_job};
 pub(super) use security_configuration::{from_security_configuration, to_encryption_configuration};

@@ -1,11 +1,10 @@
-//! Reads classifiers, security configurations, jobs, workflows, crawlers and triggers, and the names of what is not
-//! replicated.
+//! Reads classifiers, security configurations, connections, jobs, workflows, crawlers and triggers.
 
 use super::{GlueTools, Listed, convert, listed};
 use crate::pages::all_pages;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use twinlake_core::CallError;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 
 /// Entries of a `BatchGetWorkflows` call (Glue's limit).
 const MAX_WORKFLOWS_PER_CALL: usize = 25;
@@ -144,16 +143,6 @@ impl GlueTools {
         object.ok_or_else(|| self.missing_object_error(CALL))
     }
 
-    pub(crate) async fn unreplicated_names(
-        &self,
-        kind: UnreplicatedKind,
-    ) -> Result<BTreeSet<String>, CallError> {
-        let names = match kind {
-            UnreplicatedKind::Connection => self.connection_names().await,
-        };
-        Ok(names?.into_iter().collect())
-    }
-
     async fn workflow_names(&self) -> Result<Vec<String>, CallError> {
         all_pages(("ListWorkflows", &self.region), |token| async {
             let call = self.glue.list_workflows().set_next_token(token);
@@ -163,14 +152,24 @@ impl GlueTools {
         .await
     }
 
-    async fn connection_names(&self) -> Result<Vec<String>, CallError> {
-        all_pages(("GetConnections", &self.region), |token| async {
+    /// The connections without their passwords.
+    pub(crate) async fn connections(&self) -> Result<Vec<Listed>, CallError> {
+        let found = all_pages(("GetConnections", &self.region), |token| async {
             let call = self.glue.get_connections().hide_password(true);
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(self.failed("GetConnections"))?;
-            let found = page.connection_list.unwrap_or_default().into_iter();
-            Ok((found.filter_map(|one| one.name).collect(), page.next_token))
+            Ok((page.connection_list.unwrap_or_default(), page.next_token))
         })
-        .await
+        .await?;
+        Ok(listed(found.iter().map(convert::from_connection)))
+    }
+
+    /// A connection without its password.
+    pub(crate) async fn connection(&self, name: &str) -> Result<QueryObject, CallError> {
+        const CALL: &str = "GetConnection";
+        let call = self.glue.get_connection().name(name).hide_password(true);
+        let found = call.send().await.map_err(self.failed(CALL))?.connection;
+        let object = found.as_ref().map(convert::from_connection);
+        object.ok_or_else(|| self.missing_object_error(CALL))
     }
 }

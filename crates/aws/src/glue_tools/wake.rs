@@ -34,6 +34,7 @@ impl WakeTools for SleepingTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow) => return Err(self.no_sleeper(other)),
         };
@@ -52,6 +53,7 @@ impl WakeTools for SleepingTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Workflow) => Err(self.no_sleeper(other)),
         }
     }
@@ -71,6 +73,7 @@ impl WakeTools for SleepingTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow) => Err(self.no_sleeper(other)),
         }

@@ -80,6 +80,30 @@ impl GlueTools {
         Ok(())
     }
 
+    pub(crate) async fn create_connection(&self, object: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "CreateConnection";
+        let input = convert::to_connection(object).map_err(self.unwritable(CALL))?;
+        let call = self.glue.create_connection().connection_input(input);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    /// Replaces a connection: what is not named is unset.
+    pub(crate) async fn update_connection(&self, desired: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "UpdateConnection";
+        let input = convert::to_connection(desired).map_err(self.unwritable(CALL))?;
+        let call = self.glue.update_connection().name(&desired.key.id);
+        let updated = call.connection_input(input).send().await;
+        updated.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_connection(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_connection().connection_name(name);
+        call.send().await.map_err(self.failed("DeleteConnection"))?;
+        Ok(())
+    }
+
     pub(crate) async fn create_job(&self, object: &QueryObject) -> Result<(), CallError> {
         const CALL: &str = "CreateJob";
         let input = convert::to_job(object).map_err(self.unwritable(CALL))?;

@@ -3,8 +3,8 @@
 use super::{MAX_PER_CALL, MAX_STATEMENTS_PER_CALL, QueryToolsRegion, convert};
 use crate::call_error;
 use crate::pages::all_pages;
-use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use std::collections::BTreeMap;
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_core::{CallError, CallErrorKind};
 use twinlake_engine::ports::{ReadQueryRegion, external_schema_call};
 
@@ -36,6 +36,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::PreparedStatement => self.prepared_statements(parent).await,
             QueryKind::Classifier => self.glue_tools.classifiers().await,
             QueryKind::SecurityConfiguration => self.glue_tools.security_configurations().await,
+            QueryKind::Connection => self.glue_tools.connections().await,
             QueryKind::Job => self.glue_tools.jobs().await,
             QueryKind::Workflow => self.glue_tools.workflows().await,
             QueryKind::Crawler => self.glue_tools.crawlers().await,
@@ -57,6 +58,7 @@ impl ReadQueryRegion for QueryToolsRegion {
             QueryKind::SecurityConfiguration => {
                 self.glue_tools.security_configuration(&key.id).await
             }
+            QueryKind::Connection => self.glue_tools.connection(&key.id).await,
             QueryKind::Job => self.glue_tools.job(&key.id).await,
             QueryKind::Workflow => self.glue_tools.workflow(&key.id).await,
             QueryKind::Crawler => self.glue_tools.crawler(&key.id).await,
@@ -79,13 +81,6 @@ impl ReadQueryRegion for QueryToolsRegion {
             0 => BTreeMap::new(),
             count => BTreeMap::from([(kind.to_owned(), count)]),
         })
-    }
-
-    async fn unreplicated_names(
-        &self,
-        kind: UnreplicatedKind,
-    ) -> Result<BTreeSet<String>, CallError> {
-        self.glue_tools.unreplicated_names(kind).await
     }
 }
 

@@ -71,6 +71,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .create_security_configuration(object)
                     .await?;
             }
+            QueryKind::Connection => self.glue_tools.create_connection(object).await?,
             QueryKind::Job => self.glue_tools.create_job(object).await?,
             QueryKind::Workflow => self.glue_tools.create_workflow(object).await?,
             QueryKind::Crawler => self.glue_tools.create_crawler(object).await?,
@@ -118,6 +119,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             }
             QueryKind::Classifier => self.glue_tools.update_classifier(desired).await?,
             QueryKind::SecurityConfiguration => return Err(self.glue_tools.no_update(key)),
+            QueryKind::Connection => self.glue_tools.update_connection(desired).await?,
             QueryKind::Job => self.glue_tools.update_job(desired).await?,
             QueryKind::Workflow => self.glue_tools.update_workflow(desired).await?,
             QueryKind::Crawler => self.glue_tools.update_crawler(desired).await?,
@@ -160,6 +162,7 @@ impl WriteQueryRegion for QueryToolsRegion {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::ExternalSchema => Ok(()),
@@ -197,6 +200,7 @@ impl WriteQueryRegion for QueryToolsRegion {
                     .delete_security_configuration(&key.id)
                     .await?;
             }
+            QueryKind::Connection => self.glue_tools.delete_connection(&key.id).await?,
             QueryKind::Job => self.glue_tools.delete_job(&key.id).await?,
             QueryKind::Workflow => self.glue_tools.delete_workflow(&key.id).await?,
             QueryKind::Crawler => self.glue_tools.delete_crawler(&key.id).await?,

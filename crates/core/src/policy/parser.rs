@@ -76,6 +76,8 @@ struct RawQuery {
     #[serde(default)]
     kms_key: Vec<Spanned<RawPair>>,
     #[serde(default)]
+    network: Vec<Spanned<RawPair>>,
+    #[serde(default)]
     warehouse: Vec<Spanned<RawWarehouse>>,
 }
 
@@ -199,6 +201,10 @@ fn digest(policy: &Policy) -> String {
             let digest = match query.glue_tools {
                 GlueToolsPolicy::Leave => digest,
                 GlueToolsPolicy::Copy => catalog::digest(&(digest, query.glue_tools)),
+            };
+            let digest = match query.networks.is_empty() {
+                true => digest,
+                false => catalog::digest(&(digest, "networks", &query.networks)),
             };
             match query.warehouses.is_empty() {
                 true => digest,
@@ -449,6 +455,10 @@ impl Source<'_> {
             excluded_workgroups: excluded.map(|text| text.get_ref().clone()).collect(),
             result_locations: self.result_locations(&raw.result_location)?,
             kms_keys,
+            networks: self.pairs("query.network", &raw.network, |id| {
+                id.is_empty()
+                    .then_some("name a subnet, a security group or an availability zone")
+            })?,
             tags: raw.tags,
             glue_tools: raw.glue_tools,
             warehouses: warehouses::parse(&self.0, &raw.warehouse)?,

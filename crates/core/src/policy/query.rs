@@ -36,6 +36,8 @@ pub struct QueryPolicy {
     pub result_locations: LocationMap,
     /// KMS keys, as the primary's objects name them, with those of the other site.
     pub kms_keys: Vec<BySite<String>>,
+    /// Subnets, security groups and availability zones of connections, in each site.
+    pub networks: Vec<BySite<String>>,
     /// Whether tags are copied.
     pub tags: AthenaTagsPolicy,
     /// Whether the tools of Glue are replicated.
@@ -63,7 +65,7 @@ impl QueryPolicy {
             .find(|warehouse| warehouse.name == name)
     }
 
-    /// What the digest of the policy is made of, but for the tools of Glue and the warehouses.
+    /// What the digest of the policy is made of, but for the tools of Glue, the networks and the warehouses.
     pub(super) fn digest_parts(&self) -> impl Serialize + use<'_> {
         let pairs = self.result_locations.pairs().iter().map(|pair| {
             let BySite { a, b } = &pair.sites;

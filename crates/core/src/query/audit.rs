@@ -1,6 +1,7 @@
 //! Checks a plan of the domain before any of it is applied. It shares only data types and the table of the
 //! kinds with the planner; what may differ between the Regions it finds out by itself.
 
+mod connection;
 mod external_schema;
 mod foreign_text;
 mod glue_tools;
@@ -279,6 +280,7 @@ impl Auditor<'_> {
                     | QueryKind::PreparedStatement
                     | QueryKind::Classifier
                     | QueryKind::SecurityConfiguration
+                    | QueryKind::Connection
                     | QueryKind::Job
                     | QueryKind::Workflow
                     | QueryKind::Crawler
@@ -450,6 +452,7 @@ impl Auditor<'_> {
             );
         }
         self.check_external_schema(primary, object)?;
+        self.check_connection(original, object)?;
         match self.names.find(&object.comparable()) {
             Some(found) => refuse(
                 AuditRule::Altered,

@@ -5,34 +5,7 @@ use super::rules::QueryKind;
 use crate::name::{Name, TableId};
 use crate::policy::Policy;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// Objects of Glue that are counted and not replicated; jobs may name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UnreplicatedKind {
-    /// A connection.
-    Connection,
-}
-
-impl UnreplicatedKind {
-    /// Every kind.
-    pub const EVERY: [Self; 1] = [Self::Connection];
-
-    /// The kind in words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-        }
-    }
-}
-
-impl fmt::Display for UnreplicatedKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use std::collections::BTreeSet;
 
 /// Why an object is not replicated, whatever the policy says: each names the part.
 pub(super) fn unsupported(object: &QueryObject, policy: &Policy) -> Vec<String> {
@@ -40,6 +13,7 @@ pub(super) fn unsupported(object: &QueryObject, policy: &Policy) -> Vec<String> 
         QueryKind::Crawler => unsupported_crawler(object, policy),
         QueryKind::Trigger => unsupported_trigger(object),
         QueryKind::Job => unsupported_job(object),
+        QueryKind::Connection => unsupported_connection(object),
         QueryKind::WorkGroup
         | QueryKind::DataCatalog
         | QueryKind::NamedQuery
@@ -67,9 +41,7 @@ fn unsupported_crawler(object: &QueryObject, policy: &Policy) -> Vec<String> {
                 "CatalogTargets" => catalog_target(entry, policy),
                 other => Some(format!("a target of {other}")),
             };
-            let connection = entry.get("ConnectionName").and_then(Value::as_str);
-            let connection = connection.map(|name| format!("the connection {name}"));
-            if let Some(reason) = reason.or(connection) {
+            if let Some(reason) = reason {
                 let location = text_of(entry, "Path").map(|path| format!(" ({path})"));
                 reasons.push(format!(
                     "it crawls {reason}{}, which is not replicated",
@@ -92,6 +64,23 @@ fn catalog_target(entry: &Value, policy: &Policy) -> Option<String> {
     };
     let other = tables.find(|table| !is_covered(table))?;
     Some(format!("the table {database}.{other}"))
+}
+
+/// A connection with a password, or with what this version does not carry.
+fn unsupported_connection(object: &QueryObject) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some(names) = object.text("Passwords") {
+        reasons.push(format!(
+            "it holds a password ({names}), which Twinlake never reads: put user and password in a secret of Secrets \
+             Manager, replicate that to the standby, and name it by SECRET_ID; or create the connection there yourself"
+        ));
+    }
+    if let Some(names) = object.text("NotCarried") {
+        reasons.push(format!(
+            "it has {names}, which Twinlake does not carry: create it in the standby yourself"
+        ));
+    }
+    reasons
 }
 
 /// A visual job is made of nodes, of which Glue Studio writes the script: they name what the script names.
@@ -185,8 +174,6 @@ fn text_of<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
 pub(super) struct References {
     /// Objects of this domain.
     pub(super) tools: BTreeSet<ObjectKey>,
-    /// Objects that are not replicated, by their names.
-    pub(super) others: BTreeMap<UnreplicatedKind, BTreeSet<String>>,
 }
 
 impl References {
@@ -200,13 +187,21 @@ impl References {
                     .tools
                     .extend(classifiers.map(|name| ObjectKey::new(QueryKind::Classifier, name)));
                 found.add_security(object.text("CrawlerSecurityConfiguration"));
+                let targets = object.field("Targets").and_then(Value::as_object);
+                let targets = targets.into_iter().flatten();
+                let entries = targets
+                    .filter_map(|(_, entries)| entries.as_array())
+                    .flatten();
+                for entry in entries {
+                    found.add_connection(text_of(entry, "ConnectionName"));
+                }
             }
             QueryKind::Job => {
                 found.add_security(object.text("SecurityConfiguration"));
                 let connections = object.field("Connections.Connections");
                 let connections = connections.and_then(Value::as_array).into_iter().flatten();
                 for name in connections {
-                    found.add_other(UnreplicatedKind::Connection, name.as_str());
+                    found.add_connection(name.as_str());
                 }
             }
             QueryKind::Trigger => {
@@ -226,6 +221,7 @@ impl References {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Workflow
             | QueryKind::ExternalSchema => {}
         }
@@ -242,14 +238,13 @@ impl References {
         self.add_security(text_of(entry, "SecurityConfiguration"));
     }
 
-    fn add_security(&mut self, name: Option<&str>) {
-        let key = |name| ObjectKey::new(QueryKind::SecurityConfiguration, name);
+    fn add_connection(&mut self, name: Option<&str>) {
+        let key = |name| ObjectKey::new(QueryKind::Connection, name);
         self.tools.extend(name.map(key));
     }
 
-    fn add_other(&mut self, kind: UnreplicatedKind, name: Option<&str>) {
-        if let Some(name) = name {
-            self.others.entry(kind).or_default().insert(name.to_owned());
-        }
+    fn add_security(&mut self, name: Option<&str>) {
+        let key = |name| ObjectKey::new(QueryKind::SecurityConfiguration, name);
+        self.tools.extend(name.map(key));
     }
 }

@@ -119,6 +119,8 @@ impl Mapper<'_> {
             FieldUse::LocationArgument => self.location_argument(path, text),
             FieldUse::RoleName => self.role_name(text),
             FieldUse::KmsKey => self.kms_key(path, text),
+            FieldUse::Secret => self.secret(path, text),
+            FieldUse::NetworkId => self.network_id(path, text),
             FieldUse::FunctionArn => self.function(path, text),
             FieldUse::Role => {
                 let from = self.primary();
@@ -279,6 +281,45 @@ impl Mapper<'_> {
             mapped.push(self.text(FieldUse::Role, path, role));
         }
         mapped.join(",")
+    }
+
+    /// A secret by its name, or by its ARN: a replica has both, but for the Region.
+    fn secret(&mut self, path: &str, text: &str) -> String {
+        let (from, to) = (
+            self.policy.primary(self.epoch),
+            self.policy.standby(self.epoch),
+        );
+        let arn = Arn::parse(text).filter(|arn| arn.service == "secretsmanager");
+        let mapped = match arn {
+            Some(arn) if arn.region == from.region && arn.account == from.account => Arn {
+                region: &to.region,
+                account: &to.account,
+                ..arn
+            }
+            .to_string(),
+            Some(_) => {
+                let region = &from.region;
+                self.holds
+                    .push(format!("{path}: {text} is no secret of {region}"));
+                return text.to_owned();
+            }
+            None => text.to_owned(),
+        };
+        self.notes.push(format!(
+            "it needs the replica of the secret {mapped} in the standby, which Twinlake did not look for"
+        ));
+        self.argument(path, &mapped)
+    }
+
+    fn network_id(&mut self, path: &str, text: &str) -> String {
+        let from = self.primary();
+        let mut pairs = self.query.networks.iter();
+        if let Some(pair) = pairs.find(|pair| pair.get(from) == text) {
+            return pair.get(from.other()).clone();
+        }
+        self.holds
+            .push(format!("{path}: no [[query.network]] pair names {text}"));
+        text.to_owned()
     }
 
     fn kms_key(&mut self, path: &str, text: &str) -> String {

@@ -57,6 +57,7 @@ impl ObjectKey {
             (
                 QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
+                | QueryKind::Connection
                 | QueryKind::Job
                 | QueryKind::Workflow
                 | QueryKind::Crawler
@@ -80,6 +81,7 @@ impl ObjectKey {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::Crawler
@@ -279,6 +281,7 @@ impl QueryObject {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::ExternalSchema => false,
@@ -297,6 +300,7 @@ impl QueryObject {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::ExternalSchema => None,
@@ -320,6 +324,7 @@ impl QueryObject {
                 | QueryKind::PreparedStatement
                 | QueryKind::Classifier
                 | QueryKind::SecurityConfiguration
+                | QueryKind::Connection
                 | QueryKind::Job
                 | QueryKind::Workflow
                 | QueryKind::Crawler
@@ -350,7 +355,8 @@ fn remove(fields: &mut Fields, path: &str) {
 }
 
 /// Maps of texts in which an empty text is not an absent one: an argument of a job may have no value.
-const TEXT_MAPS: [&str; 4] = [
+const TEXT_MAPS: [&str; 5] = [
+    "ConnectionProperties",
     "DefaultArguments",
     "NonOverridableArguments",
     "Arguments",

@@ -240,7 +240,6 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
         narrowed: BTreeMap::new(),
     };
     planner.report_listings();
-    planner.report_unreplicated();
     planner.report_mounted_catalogs();
     planner.put_to_sleep();
     planner.narrow();

@@ -19,6 +19,8 @@ pub enum QueryKind {
     Classifier,
     /// A security configuration of Glue. No call changes one.
     SecurityConfiguration,
+    /// A connection of Glue without secrets.
+    Connection,
     /// A job of Glue. It sleeps as long as nothing starts it.
     Job,
     /// A workflow of Glue. It sleeps as its triggers do.
@@ -33,13 +35,14 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// Every kind: what others are in, or name, comes first.
-    pub const EVERY: [Self; 11] = [
+    pub const EVERY: [Self; 12] = [
         Self::WorkGroup,
         Self::DataCatalog,
         Self::NamedQuery,
         Self::PreparedStatement,
         Self::Classifier,
         Self::SecurityConfiguration,
+        Self::Connection,
         Self::Job,
         Self::Workflow,
         Self::Crawler,
@@ -48,9 +51,10 @@ impl QueryKind {
     ];
 
     /// The kinds of Glue.
-    pub const GLUE_TOOLS: [Self; 6] = [
+    pub const GLUE_TOOLS: [Self; 7] = [
         Self::Classifier,
         Self::SecurityConfiguration,
+        Self::Connection,
         Self::Job,
         Self::Workflow,
         Self::Crawler,
@@ -74,6 +78,7 @@ impl QueryKind {
             | Self::PreparedStatement
             | Self::Classifier
             | Self::SecurityConfiguration
+            | Self::Connection
             | Self::Job
             | Self::Workflow
             | Self::ExternalSchema => false,
@@ -85,7 +90,7 @@ impl QueryKind {
     #[must_use]
     pub(super) const fn is_named_whoever_made_it(self) -> bool {
         match self {
-            Self::SecurityConfiguration | Self::Job => true,
+            Self::SecurityConfiguration | Self::Connection | Self::Job => true,
             // A trigger becomes part of the workflow that it names.
             Self::Workflow
             | Self::WorkGroup
@@ -104,7 +109,8 @@ impl QueryKind {
     pub const fn has_update(self) -> bool {
         match self {
             Self::SecurityConfiguration => false,
-            Self::Job
+            Self::Connection
+            | Self::Job
             | Self::Workflow
             | Self::WorkGroup
             | Self::DataCatalog
@@ -127,6 +133,7 @@ impl QueryKind {
             Self::PreparedStatement => "prepared statement",
             Self::Classifier => "classifier",
             Self::SecurityConfiguration => "security configuration",
+            Self::Connection => "connection",
             Self::Job => "job",
             Self::Workflow => "workflow",
             Self::Crawler => "crawler",
@@ -147,6 +154,7 @@ impl QueryKind {
             | Self::PreparedStatement
             | Self::Classifier
             | Self::SecurityConfiguration
+            | Self::Connection
             | Self::Job
             | Self::Workflow
             | Self::Crawler
@@ -193,6 +201,10 @@ pub enum FieldUse {
     Asleep,
     /// A KMS key, mapped by `[[query.kms-key]]`.
     KmsKey,
+    /// A secret of Secrets Manager: its replica in the other Region, which has the same name.
+    Secret,
+    /// The id of a subnet or security group, or an availability zone, mapped by `[[query.network]]`.
+    NetworkId,
     /// The ARN of a Lambda function: the same function name in the other Region.
     FunctionArn,
     /// An IAM role, which is global: mapped by `[[principal]]`, else copied.
@@ -245,7 +257,7 @@ pub struct KindRules {
 
 use FieldUse::{
     Asleep, CatalogId, CatalogRegion, DataLocation, Fixed, FixedRoles, FunctionArn, KmsKey,
-    QueryText, Reported, ResultLocation, Role, RoleName, Roles,
+    NetworkId, QueryText, Reported, ResultLocation, Role, RoleName, Roles, Secret,
 };
 
 const WORK_GROUP: KindRules = KindRules {
@@ -362,15 +374,22 @@ const SECURITY_CONFIGURATION: KindRules = KindRules {
 };
 
 /// The fields that hold arguments, each under its name.
-pub(super) const ARGUMENT_FIELDS: [&str; 4] = [
+pub(super) const ARGUMENT_FIELDS: [&str; 5] = [
+    "ConnectionProperties",
     "DefaultArguments",
     "NonOverridableArguments",
     "Actions.Arguments",
     "DefaultRunProperties",
 ];
 
-/// The arguments of jobs that hold locations in S3, by Glue's documentation.
-pub(super) const LOCATION_ARGUMENTS: [&str; 8] = [
+/// The arguments of jobs and the properties of connections that hold locations in S3, by Glue's documentation.
+pub(super) const LOCATION_ARGUMENTS: [&str; 14] = [
+    "JDBC_DRIVER_JAR_URI",
+    "CUSTOM_JDBC_CERT",
+    "CONNECTOR_URL",
+    "KAFKA_CUSTOM_CERT",
+    "KAFKA_SASL_GSSAPI_KEYTAB",
+    "KAFKA_SASL_GSSAPI_KRB5_CONF",
     "--TempDir",
     "--extra-jars",
     "--extra-py-files",
@@ -390,6 +409,18 @@ fn use_of_argument(path: &str) -> Option<FieldUse> {
         false => FieldUse::Argument,
     })
 }
+
+const CONNECTION: KindRules = KindRules {
+    fields: &[
+        ("ConnectionProperties.SECRET_ID", Secret),
+        ("ConnectionProperties.KAFKA_SASL_SCRAM_SECRETS_ARN", Secret),
+        ("PhysicalConnectionRequirements", NetworkId),
+    ],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &[],
+};
 
 const JOB: KindRules = KindRules {
     fields: &[
@@ -472,6 +503,7 @@ impl KindRules {
             QueryKind::PreparedStatement => &PREPARED_STATEMENT,
             QueryKind::Classifier => &CLASSIFIER,
             QueryKind::SecurityConfiguration => &SECURITY_CONFIGURATION,
+            QueryKind::Connection => &CONNECTION,
             QueryKind::Job => &JOB,
             QueryKind::Workflow => &WORKFLOW,
             QueryKind::Crawler => &CRAWLER,

@@ -1,6 +1,5 @@
 //! The result of one round of reads of the query tools of one Region.
 
-use super::glue_tools::UnreplicatedKind;
 use super::object::{ObjectKey, QueryObject};
 use super::row::{QueryRow, QueryRows};
 use super::rules::ControlObject;
@@ -9,7 +8,7 @@ use crate::call_error::{CallError, CallErrorKind};
 use crate::ledger::SubjectState;
 use crate::snapshot::{AbsenceProof, Observation};
 use crate::topology::SiteId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What was read of one Region.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,8 +20,6 @@ pub struct QuerySnapshot {
     pub listings: BTreeMap<(QueryKind, Option<String>), Result<(), CallError>>,
     /// The number of objects of each kind that are only counted.
     pub counted: BTreeMap<String, usize>,
-    /// The names of what is not replicated and may be named by tools of Glue, or why they are not known.
-    pub unreplicated: BTreeMap<UnreplicatedKind, Result<BTreeSet<String>, CallError>>,
     /// The external schemas that were queried, each with the error of its canary query.
     pub canaries: BTreeMap<ObjectKey, Result<(), CallError>>,
 }

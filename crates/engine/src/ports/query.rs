@@ -2,7 +2,7 @@
 
 use super::warehouses::{ReadWarehouses, WriteWarehouses};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_core::{CallError, CallErrorKind};
 
 /// Reads the query tools of one Region; the kind of a key says which calls it stands for. External schemas are read by
@@ -14,7 +14,7 @@ pub trait ReadQueryRegion: ReadWarehouses {
     /// The objects of a kind, in a workgroup if the kind has one: `ListWorkGroups` and `GetWorkGroup`,
     /// `ListDataCatalogs` and `GetDataCatalog`, `ListNamedQueries` and `BatchGetNamedQuery`,
     /// `ListPreparedStatements` and `BatchGetPreparedStatement`, `GetClassifiers`,
-    /// `GetSecurityConfigurations`, `GetJobs`, `ListWorkflows` and
+    /// `GetSecurityConfigurations`, `GetConnections` without passwords, `GetJobs`, `ListWorkflows` and
     /// `BatchGetWorkflows`, `GetCrawlers`, `GetTriggers`. Every page, or an error; an object that
     /// is listed and cannot be read has its own error. With `tags` also `ListTagsForResource`.
     ///
@@ -39,15 +39,6 @@ pub trait ReadQueryRegion: ReadWarehouses {
     /// # Errors
     /// Any page of a listing failed.
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
-
-    /// The names of what is not replicated and may be named by tools of Glue: `GetConnections` without passwords.
-    ///
-    /// # Errors
-    /// Any page of the listing failed.
-    async fn unreplicated_names(
-        &self,
-        kind: UnreplicatedKind,
-    ) -> Result<BTreeSet<String>, CallError>;
 }
 
 /// The answer of a call for objects with own calls, if it is asked for an external schema, which has none.

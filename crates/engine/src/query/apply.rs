@@ -173,6 +173,7 @@ async fn creation_time<S: WriteQueryRegion>(standby: &S, key: &ObjectKey) -> Opt
         | QueryKind::Crawler
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
+        | QueryKind::Connection
         | QueryKind::Job
         | QueryKind::Workflow => standby.read(key).await.ok()?.created,
         QueryKind::DataCatalog

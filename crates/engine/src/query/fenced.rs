@@ -9,8 +9,7 @@ use std::sync::Arc;
 use twinlake_core::CallError;
 use twinlake_core::policy::WarehouseSite;
 use twinlake_core::query::{
-    ApprovedStatement, ObjectKey, QueryKind, QueryObject, UnreplicatedKind, WarehouseQuery,
-    WarehouseRow,
+    ApprovedStatement, ObjectKey, QueryKind, QueryObject, WarehouseQuery, WarehouseRow,
 };
 
 /// A Region whose calls that write ask a fence first. Reads ask nobody.
@@ -100,13 +99,6 @@ impl<R: ReadQueryRegion, L: EpochSource, C: Clock> ReadQueryRegion for FencedQue
 
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
         self.region.unreplicated_counts().await
-    }
-
-    async fn unreplicated_names(
-        &self,
-        kind: UnreplicatedKind,
-    ) -> Result<BTreeSet<String>, CallError> {
-        self.region.unreplicated_names(kind).await
     }
 }
 

@@ -4,7 +4,7 @@ use super::external_schemas::WarehouseRegion;
 use crate::ports::ReadQueryRegion;
 use futures_util::{StreamExt as _, stream};
 use twinlake_core::policy::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, QuerySnapshot, UnreplicatedKind};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, QuerySnapshot};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::topology::SiteId;
 use twinlake_core::{CallError, CallErrorKind};
@@ -71,14 +71,10 @@ pub(super) async fn observe(
     snapshot
 }
 
-/// Reads the tools of Glue, and the names of what they may name, one listing after the other.
+/// Reads the tools of Glue, one listing after the other.
 async fn observe_glue_tools(region: &impl ReadQueryRegion, snapshot: &mut QuerySnapshot) {
     for kind in QueryKind::GLUE_TOOLS {
         record(snapshot, (kind, None), region.list(kind, None, false).await);
-    }
-    for kind in UnreplicatedKind::EVERY {
-        let names = region.unreplicated_names(kind).await;
-        snapshot.unreplicated.insert(kind, names);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operations on connections, table optimizers, catalog encryption and the resource policy.
 
 use super::ApiResult;
-use crate::api::{array_field, required_text, table_id};
+use crate::api::{array_field, required_text, table_id, to_json};
 use crate::caller::Caller;
 use crate::state::SimState;
 use serde_json::{Value, json};
@@ -20,14 +20,6 @@ impl SimState {
             "CreateConnection" => {
                 self.create_connection(caller, request.get("ConnectionInput").unwrap_or(request))
             }
-            "GetConnections" => self.region(caller.region).map(|region| {
-                let all: Vec<Value> = region
-                    .connections
-                    .iter()
-                    .map(|name| json!({ "Name": name }))
-                    .collect();
-                json!({ "ConnectionList": all })
-            }),
             "GetCatalogs" => Ok(json!({ "CatalogList": [] })),
             "CreateTableOptimizer" => table_id(request, "TableName").and_then(|id| {
                 self.region_mut(caller.region)?.optimizers.insert(id);
@@ -81,7 +73,13 @@ impl SimState {
 
     fn create_connection(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let name = required_text(request, "Name")?.to_owned();
-        self.region_mut(caller.region)?.connections.insert(name);
+        let mut connection = request.as_object().cloned().unwrap_or_default();
+        connection.insert("CreationTime".to_owned(), to_json(&self.tick()));
+        let region = self.region_mut(caller.region)?;
+        region.connections.insert(name.clone());
+        region
+            .tools
+            .insert(("Connection", name), Value::Object(connection));
         Ok(json!({}))
     }
 

@@ -50,6 +50,14 @@ impl SimState {
                     Ok(())
                 })
             }
+            "GetConnections" => self
+                .list_tools(caller, ("Connection", "ConnectionList"), request)
+                .map(|answer| without_passwords(answer, request)),
+            "GetConnection" => self
+                .get_tool(caller, "Connection", request)
+                .map(|answer| without_passwords(answer, request)),
+            "UpdateConnection" => self.update_connection(caller, request),
+            "DeleteConnection" => self.delete_connection(caller, request),
             "CreateJob" | "UpdateJob" => self.write_job(caller, call, request),
             "DeleteJob" => required_text(request, "JobName")
                 .map(str::to_owned)
@@ -210,6 +218,25 @@ impl SimState {
         Ok(json!({"Name": name, "CreatedTimestamp": now}))
     }
 
+    /// Replaces a connection.
+    fn update_connection(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let input = request.get("ConnectionInput").and_then(Value::as_object);
+        let mut input = input.cloned().unwrap_or_default();
+        input.insert("Name".to_owned(), required_text(request, "Name")?.into());
+        self.change_tool(caller, ("Connection", "Name"), request, |found| {
+            let created = found.get("CreationTime").cloned().unwrap_or_default();
+            *found = input;
+            found.insert("CreationTime".to_owned(), created);
+            Ok(())
+        })
+    }
+
+    fn delete_connection(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_text(request, "ConnectionName")?.to_owned();
+        self.region_mut(caller.region)?.connections.remove(&name);
+        self.delete_tool(caller, "Connection", &json!({ "Name": name }))
+    }
+
     /// Creates a job, or replaces its definition. The service computes the capacity of workers, and takes one or the other.
     fn write_job(&mut self, caller: Caller<'_>, call: &str, request: &Value) -> ApiResult {
         let key = if call == "CreateJob" {
@@ -351,6 +378,25 @@ impl SimState {
             Ok(())
         })
     }
+}
+
+/// The answer without passwords, if a request hides them.
+fn without_passwords(mut answer: Value, request: &Value) -> Value {
+    if request.get("HidePassword") != Some(&json!(true)) {
+        return answer;
+    }
+    let hide = |connection: &mut Value| {
+        let properties = connection.get_mut("ConnectionProperties");
+        if let Some(properties) = properties.and_then(Value::as_object_mut) {
+            properties.remove("PASSWORD");
+        }
+    };
+    let listed = answer
+        .get_mut("ConnectionList")
+        .and_then(Value::as_array_mut);
+    listed.into_iter().flatten().for_each(hide);
+    answer.get_mut("Connection").into_iter().for_each(hide);
+    answer
 }
 
 /// Sets the schedule of a request, which begins at once.

@@ -34,6 +34,7 @@ impl WakeTools for SimQueryTools {
             | QueryKind::ExternalSchema
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow => {
                 return Err(self.error(CallErrorKind::Invalid, "Start", "it cannot be started"));

@@ -1,3 +1,5 @@
+/// Connections.
+mod connection;
 /// Jobs.
 mod job;
 /// Security configurations.

@@ -166,6 +166,12 @@ fn masked_value(path: &str, value: &Value) -> Value {
     ];
     match value {
         Value::String(_)
+            if path.starts_with("PhysicalConnectionRequirements.")
+                || super::connection::SECRET_PROPERTIES.contains(&path) =>
+        {
+            Value::String("mapped".to_owned())
+        }
+        Value::String(_)
             if MAPPED.iter().any(|mapped| path.ends_with(mapped))
                 || MAPPED_WHOLE.contains(&path) =>
         {

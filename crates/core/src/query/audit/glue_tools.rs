@@ -22,6 +22,7 @@ pub(super) fn runs(object: &QueryObject) -> bool {
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
+        | QueryKind::Connection
         | QueryKind::Job
         | QueryKind::Workflow
         | QueryKind::ExternalSchema => false,
@@ -43,6 +44,7 @@ impl Auditor<'_> {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::ExternalSchema => return Ok(()),
         };
         if let Some(name) = forbidden.iter().find(|name| object.field(name).is_some()) {

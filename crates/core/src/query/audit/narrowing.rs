@@ -49,6 +49,7 @@ impl Auditor<'_> {
             | QueryKind::PreparedStatement
             | QueryKind::Classifier
             | QueryKind::SecurityConfiguration
+            | QueryKind::Connection
             | QueryKind::Job
             | QueryKind::Workflow
             | QueryKind::Crawler

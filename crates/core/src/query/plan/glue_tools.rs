@@ -2,30 +2,13 @@
 
 use super::{Planner, QueryStep, RUNS_BY_ITSELF, failed_read};
 use crate::plan::FindingKind;
-use crate::query::glue_tools::{References, UnreplicatedKind};
+use crate::query::glue_tools::References;
 use crate::query::object::{ObjectKey, QueryObject};
 use crate::snapshot::Observation;
 use crate::topology::Epoch;
 use std::collections::BTreeSet;
 
 impl Planner<'_> {
-    /// Counts what of Glue is not replicated, and reports what could not be counted.
-    pub(super) fn report_unreplicated(&mut self) {
-        for (kind, names) in &self.inputs.primary.unreplicated {
-            match names {
-                Ok(names) if names.is_empty() => {}
-                Ok(names) => {
-                    let detail = format!("{} x {kind}, which Twinlake does not make", names.len());
-                    self.find(FindingKind::Unsupported, (None, "Glue"), detail);
-                }
-                Err(error) => {
-                    let detail = format!("they could not be listed in the primary: {error}");
-                    self.find(failed_read(error), (None, &format!("each {kind}")), detail);
-                }
-            }
-        }
-    }
-
     /// Plans sleep for what is Twinlake's and runs by itself in the standby, whatever becomes of it otherwise.
     pub(super) fn put_to_sleep(&mut self) {
         let inputs = self.inputs;
@@ -134,12 +117,7 @@ impl Planner<'_> {
         };
         let missing = references.tools.iter();
         let missing = missing.filter(|key| !self.plan.compared.contains(*key) && !is_created(key));
-        let mut found: Vec<(FindingKind, String)> =
-            missing.filter_map(|key| self.missing_tool(key)).collect();
-        for (kind, names) in &references.others {
-            found.extend(self.missing_names(*kind, names.iter().map(String::as_str)));
-        }
-        found
+        missing.filter_map(|key| self.missing_tool(key)).collect()
     }
 
     /// What keeps an object from naming a tool that is not equal in the standby; `None` if nothing does.
@@ -161,35 +139,5 @@ impl Planner<'_> {
         );
         let is_there = standby.objects.contains_key(key);
         (!is_there).then_some((FindingKind::OnHold, detail))
-    }
-
-    fn missing_names<'n>(
-        &self,
-        kind: UnreplicatedKind,
-        names: impl Iterator<Item = &'n str>,
-    ) -> Vec<(FindingKind, String)> {
-        match self.inputs.standby.unreplicated.get(&kind) {
-            Some(Ok(known)) => names
-                .filter(|name| !known.contains(*name))
-                .map(|name| {
-                    let detail = format!(
-                        "it names the {kind} {name}, which the standby does not have: create it there, and it is \
-                         replicated"
-                    );
-                    (FindingKind::OnHold, detail)
-                })
-                .collect(),
-            Some(Err(error)) => {
-                let detail = format!(
-                    "it names a {kind}, and those of the standby could not be listed: {error}"
-                );
-                vec![(failed_read(error), detail)]
-            }
-            None => {
-                let detail =
-                    format!("it names a {kind}, and those of the standby were not listed");
-                vec![(FindingKind::Unreadable, detail)]
-            }
-        }
     }
 }

@@ -99,6 +99,7 @@ fn narrowed(primary: &QueryObject, standby: &QueryObject) -> Option<QueryObject>
         | QueryKind::PreparedStatement
         | QueryKind::Classifier
         | QueryKind::SecurityConfiguration
+        | QueryKind::Connection
         | QueryKind::Job
         | QueryKind::Workflow
         | QueryKind::Crawler

@@ -1,4 +1,4 @@
-//! What others name: security configurations, jobs and workflows.
+//! What others name: security configurations, connections, jobs and workflows.
 
 use super::*;
 
@@ -205,4 +205,55 @@ fn the_audit_keeps_a_workflow_as_long_as_a_trigger_of_it_is_left() {
     assert_eq!(world.rules(reversed), [AuditRule::Order].into());
     plan.steps.remove(0);
     assert_eq!(world.rules(plan), [AuditRule::Order].into());
+}
+
+#[test]
+fn the_audit_accepts_replicas_of_secrets_and_paired_networks_alone() {
+    let connection = |region: &str, subnet: &str, more: Value| {
+        let secret = format!("arn:aws:secretsmanager:{region}:111122223333:secret:orders-AbCdEf");
+        let mut properties = json!({"SECRET_ID": secret, "JDBC_ENFORCE_SSL": "true"});
+        let more = more.as_object().unwrap().clone();
+        properties.as_object_mut().unwrap().extend(more);
+        let content = json!({"ConnectionType": "JDBC", "ConnectionProperties": properties,
+            "PhysicalConnectionRequirements": {"SubnetId": subnet}});
+        object(ObjectKey::new(QueryKind::Connection, "orders"), content)
+    };
+    let mut world = world(
+        vec![connection("us-east-1", "subnet-us", json!({}))],
+        vec![],
+    );
+    let pair = "\n[[query.network]]\na = \"subnet-us\"\nb = \"subnet-in\"\n";
+    let text = format!("{}{pair}", world.policy.text());
+    world.policy = Policy::parse(&text).unwrap();
+    let plan = world.plan();
+    assert_eq!(plan.steps.len(), 1, "{plan:#?}");
+    assert_eq!(world.rules(plan), BTreeSet::new());
+    let mutants = [
+        connection("us-east-1", "subnet-in", json!({})),
+        connection("eu-west-1", "subnet-in", json!({})),
+        connection("ap-south-1", "subnet-us", json!({})),
+        connection("ap-south-1", "subnet-other", json!({})),
+        connection("ap-south-1", "subnet-in", json!({"SECRET_ID": "other"})),
+        connection(
+            "ap-south-1",
+            "subnet-in",
+            json!({"JDBC_ENFORCE_SSL": "false"}),
+        ),
+        connection(
+            "ap-south-1",
+            "subnet-in",
+            json!({"HOST": "db.us-east-1.internal"}),
+        ),
+    ];
+    for mutant in mutants {
+        let plan = changed(&world, |object| object.clone_from(&mutant));
+        let rules = world.rules(plan);
+        assert_eq!(rules, [AuditRule::Altered].into(), "{mutant:?}");
+    }
+    let mut with_password = connection("ap-south-1", "subnet-in", json!({}));
+    with_password
+        .fields
+        .insert("Passwords".to_owned(), json!("PASSWORD"));
+    let plan = changed(&world, |object| object.clone_from(&with_password));
+    assert_eq!(world.rules(plan), [AuditRule::Altered].into());
 }
