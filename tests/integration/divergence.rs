@@ -56,6 +56,7 @@ impl Returned {
             progress: &(),
             handover: &(),
             caller: None,
+            stop_at: None,
         };
         let request = FailoverRequest {
             accepts_loss: true,

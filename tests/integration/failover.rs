@@ -102,6 +102,7 @@ fn fail_over_with(
         progress,
         handover: &(),
         caller: None,
+        stop_at: None,
     };
     run_until_killed(&harness.sim, run(&new_primary, request))
 }

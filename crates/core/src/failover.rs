@@ -21,6 +21,7 @@
 
 mod freeze;
 mod gates;
+mod invocation;
 mod journal;
 mod recovery_point;
 mod wake;
@@ -30,6 +31,7 @@ pub use freeze::{
     WriteAccess,
 };
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
+pub use invocation::{InvalidInvocation, TakeoverInput, TakeoverInvocation, TakeoverInvoker};
 pub use journal::{Announcement, FailoverJournal};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
 pub use wake::{NotAwake, WAKEABLE_KINDS, WaitingTools, WakeRecord, WakeResult};
@@ -57,9 +59,49 @@ pub struct EpochRecord {
     /// The report about the former primary that a person accepted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<AcceptedDivergence>,
+    /// The last executions that began a switch, the oldest first: at most [`MAX_KEPT_EXECUTIONS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executions: Vec<BegunExecution>,
 }
 
+/// An execution of a state machine, or of a plan of ARC Region switch, that began a switch. It may be repeated at any
+/// time, and switches nothing in another epoch than the one in which it began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunExecution {
+    /// What tells it from others.
+    pub id: String,
+    /// The number of the epoch in which it began.
+    pub epoch: u64,
+}
+
+/// The number of executions that the record keeps.
+const MAX_KEPT_EXECUTIONS: usize = 16;
+
 impl EpochRecord {
+    /// The number of the epoch in which an execution began a switch, if it did.
+    #[must_use]
+    pub fn begun_in(&self, execution: &str) -> Option<u64> {
+        let begun = self.executions.iter().find(|begun| begun.id == execution);
+        begun.map(|begun| begun.epoch)
+    }
+
+    /// The record with a switch that begins, or begins anew.
+    fn begin(&self, request: &FailoverRequest, journal: FailoverJournal) -> Self {
+        let mut record = self.clone();
+        if let Some(id) = &request.execution
+            && self.begun_in(id).is_none()
+        {
+            let surplus = (record.executions.len() + 1).saturating_sub(MAX_KEPT_EXECUTIONS);
+            record.executions.drain(..surplus);
+            record.executions.push(BegunExecution {
+                id: id.clone(),
+                epoch: self.epoch.number(),
+            });
+        }
+        record.failover = Some(journal);
+        record
+    }
+
     /// The report that was accepted in this epoch, if it is the one with this digest, where one is given.
     #[must_use]
     pub fn acceptance(&self, digest: Option<&str>) -> Option<&AcceptedDivergence> {
@@ -227,6 +269,8 @@ pub struct FailoverRequest {
     pub forced: BTreeSet<ForceableGate>,
     /// What a switchover rests on; `None` for a failover.
     pub switchover: Option<SwitchoverReadings>,
+    /// What tells the execution that asks from others, if it may be repeated.
+    pub execution: Option<String>,
 }
 
 /// What the gates of a switchover look at, beside the recovery point.
@@ -300,10 +344,8 @@ pub fn decide(
         Some(journal) if journal.operation == request.operation() => {
             gates::check(record, request, recovery_point, gates::Begun::Already)?;
             let anew = FailoverJournal::new(record.epoch, request, recovery_point.clone());
-            return Ok(FailoverDecision::Resume(EpochRecord {
-                failover: Some(anew.replacing(Some(journal))),
-                ..record.clone()
-            }));
+            let anew = anew.replacing(Some(journal));
+            return Ok(FailoverDecision::Resume(record.begin(request, anew)));
         }
         Some(_) | None => {}
     }
@@ -325,10 +367,8 @@ pub fn decide(
     }
     gates::check(record, request, recovery_point, gates::Begun::Anew)?;
     let anew = FailoverJournal::new(record.epoch, request, recovery_point.clone());
-    Ok(FailoverDecision::Start(EpochRecord {
-        failover: Some(anew.replacing(record.failover.as_ref())),
-        ..record.clone()
-    }))
+    let anew = anew.replacing(record.failover.as_ref());
+    Ok(FailoverDecision::Start(record.begin(request, anew)))
 }
 
 /// What a step has come to.

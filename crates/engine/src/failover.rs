@@ -75,6 +75,9 @@ pub struct NewPrimary<'a, R, L, T, H = ()> {
     pub handover: &'a H,
     /// Who calls, if known. It is asked for only where [`has_frozen_grants`] says so.
     pub caller: Option<&'a Principal>,
+    /// When whoever runs it is ended; `None` if nobody ends it. After the epoch, no step begins shortly before, but the
+    /// first one of the run: a run that is repeated goes on in any case.
+    pub stop_at: Option<Timestamp>,
 }
 
 /// Why a failover ended before it was completed. It goes on when it is run again.
@@ -97,6 +100,9 @@ pub enum FailoverError {
     /// A grant to write could not be revoked.
     #[error("nothing was switched: {0}; {GIVE_BACK}")]
     NotFrozen(String),
+    /// The time of this run is over.
+    #[error("stopped before the step \"{}\", since little time was left; run it again", .0.description())]
+    Stopped(FailoverStep),
     /// A call failed.
     #[error("{0}")]
     Call(#[from] CallError),
@@ -114,6 +120,10 @@ pub const FENCE_WAIT: Duration = Duration::from_secs(FENCE_WAIT_SECS);
 
 /// The concurrent calls to Glue while a command restores the defaults of databases.
 pub const MAX_CONCURRENT_RESTORES: usize = 4;
+
+/// After the epoch, no step but the first one of a run begins within this time before the run is ended: 300 s are enough for the wait for
+/// writers, and for the defaults of some thousand databases.
+pub const MIN_STEP_SECS: i64 = 300;
 
 /// How often the progress of the wait is told.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -307,6 +317,7 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
     mut record: EpochRecord,
     mut version: Option<u64>,
 ) -> Result<Option<FailoverJournal>, FailoverError> {
+    let mut is_first = true;
     loop {
         let step = record
             .failover
@@ -315,6 +326,10 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
         let Some(step) = step else {
             return Ok(record.failover);
         };
+        if !is_first && stops_before(step, new_primary.stop_at, new_primary.timer.now()) {
+            return Err(FailoverError::Stopped(step));
+        }
+        is_first = false;
         new_primary.progress.step_started(step);
         let mut result = SwitchStepResult::default();
         match step {
@@ -379,6 +394,18 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
         }
         version = Some(version.map_or(0, |version| version + 1));
     }
+}
+
+/// Whether a run ends before a step because it would be ended in the middle of it.
+fn stops_before(step: FailoverStep, stop_at: Option<Timestamp>, now: Timestamp) -> bool {
+    let goes_on = match step {
+        // What was read and compared before the epoch holds for this moment: a later run would begin anew.
+        FailoverStep::FreezeGrants | FailoverStep::Verify | FailoverStep::WriteEpoch => false,
+        FailoverStep::WaitForWriters | FailoverStep::RestoreDefaults | FailoverStep::HandOver => {
+            true
+        }
+    };
+    goes_on && stop_at.is_some_and(|stop_at| now.plus_secs(MIN_STEP_SECS) > stop_at)
 }
 
 /// What of the S3 replication to a site no canary proves, by what its ledger holds. What cannot be read is unproven.

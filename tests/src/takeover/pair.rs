@@ -13,7 +13,7 @@ use twinlake_core::failover::{
 };
 use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, RegionRole};
-use twinlake_core::{CallError, OwnRoles, Policy, Principal};
+use twinlake_core::{CallError, OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::divergence::{
     AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare,
 };
@@ -56,6 +56,8 @@ pub struct Pair {
     pub reader: Principal,
     /// The roles of Twinlake.
     pub own_roles: OwnRoles,
+    /// When the runs of a takeover are ended; `None` if nobody ends them.
+    pub stop_at: Cell<Option<Timestamp>>,
 }
 
 /// The environment of a resync between the two.
@@ -181,6 +183,7 @@ impl Pair {
             india,
             reader: Principal(TWINLAKE_ROLE.to_owned()),
             own_roles: OwnRoles::new([TWINLAKE_ROLE.to_owned()]),
+            stop_at: Cell::default(),
             life,
             harness,
         };
@@ -390,6 +393,7 @@ impl Pair {
             progress,
             handover,
             caller: Some(&self.reader),
+            stop_at: self.stop_at.get(),
         };
         run(&new_primary, request).await
     }

@@ -177,6 +177,7 @@ async fn take_over<H: Handover>(
         progress: &progress,
         handover,
         caller: caller.as_ref(),
+        stop_at: None,
     };
     let operation = request.operation().as_str();
     let again = format!("the {operation} goes on when you run the same command again");
@@ -191,6 +192,7 @@ pub(super) fn cli_error(error: FailoverError, again: &str) -> CliError {
         | FailoverError::NotUndone(_)
         | FailoverError::NotVerified(_)
         | FailoverError::NotFrozen(_)
+        | FailoverError::Stopped(_)
         | FailoverError::UndoneMeanwhile) => CliError::Usage(refused.to_string()),
         FailoverError::Call(mut error) => {
             error.message = format!("{}; {again}", error.message);

@@ -42,6 +42,7 @@ impl SwitchOptions {
             seen_epoch: self.epoch,
             forced: self.force.iter().copied().collect::<BTreeSet<_>>(),
             switchover,
+            execution: None,
         }
     }
 

@@ -58,6 +58,8 @@ pub enum FailoverGate {
     AcceptedLoss,
     /// The epoch is the one that the person has seen.
     SeenEpoch,
+    /// The execution that asks has not switched before, and nobody has undone what it began.
+    FirstExecution,
     /// Of a switchover: the primary holds the same epoch.
     PeerEpoch,
     /// Of a switchover: no undo is granting again what an earlier run has revoked.
@@ -79,6 +81,7 @@ impl fmt::Display for FailoverGate {
         f.write_str(match self {
             Self::AcceptedLoss => "accepted-loss",
             Self::SeenEpoch => "seen-epoch",
+            Self::FirstExecution => "first-execution",
             Self::PeerEpoch => "peer-epoch",
             Self::UndoEnded => "undo-ended",
             Self::WritersStopped => "writers-stopped",
@@ -121,6 +124,7 @@ pub(super) fn check(
     begun: Begun,
 ) -> Result<(), FailoverRefusal> {
     check_seen_epoch(record, request)?;
+    check_first_execution(record, request)?;
     let refused = |gate: ForceableGate, limit: String, measured: String| FailoverRefusal {
         gate: FailoverGate::Forceable(gate),
         limit,
@@ -171,6 +175,37 @@ fn check_seen_epoch(
             action: "somebody has switched meanwhile: look again with `--validate-only`".to_owned(),
         }),
     }
+}
+
+/// Checks that an execution that is repeated, for whatever reason, neither switches back nor begins again what a person
+/// has undone.
+fn check_first_execution(
+    record: &EpochRecord,
+    request: &FailoverRequest,
+) -> Result<(), FailoverRefusal> {
+    let Some(execution) = &request.execution else {
+        return Ok(());
+    };
+    let begun = record.begun_in(execution);
+    let is_undone = record.failover.as_ref().is_some_and(|journal| {
+        journal.stage == FailoverStage::Undone && journal.execution.as_ref() == Some(execution)
+    });
+    let measured = match begun.filter(|epoch| *epoch != record.epoch.number()) {
+        Some(epoch) => format!(
+            "it began in epoch {epoch}, and the ledger of this Region holds epoch {}",
+            record.epoch
+        ),
+        None if is_undone => "somebody has undone what it began".to_owned(),
+        None => return Ok(()),
+    };
+    Err(FailoverRefusal {
+        gate: FailoverGate::FirstExecution,
+        limit: "an execution switches once, in the epoch in which it began".to_owned(),
+        measured,
+        action:
+            "look again with `--validate-only`, and start another execution if it is still wanted"
+                .to_owned(),
+    })
 }
 
 fn waiting_tables(count: usize) -> String {

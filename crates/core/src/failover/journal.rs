@@ -27,6 +27,9 @@ pub struct FailoverJournal {
     pub stage: FailoverStage,
     /// When each stage was reached.
     pub reached: BTreeMap<FailoverStage, Timestamp>,
+    /// The execution that asked for it, if it may be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
     /// The gates that a person forced.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub forced: BTreeSet<ForceableGate>,
@@ -94,6 +97,7 @@ impl FailoverJournal {
             to: from.switched(),
             stage: FailoverStage::Started,
             reached: [(FailoverStage::Started, recovery_point.read_at)].into(),
+            execution: request.execution.clone(),
             forced: request.forced.clone(),
             freeze: request.freeze(),
             frozen: 0,

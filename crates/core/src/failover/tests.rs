@@ -1,3 +1,4 @@
+mod executions;
 mod grants;
 
 use super::*;

@@ -93,7 +93,7 @@ where
         });
     }
     let former = regions.former.ledger;
-    let former_version = former.epoch_record().await?.map(|(_, version)| version);
+    let (former_record, former_version) = former.epoch_record().await?.unzip();
     let held = former.epoch().await?;
     if !held.is_before(regions.epoch) {
         return Err(AcceptError::NotFenced {
@@ -116,6 +116,8 @@ where
         accepted: record.accepted.clone(),
         // Drops the journal of a takeover that this Region began as the primary.
         failover: None,
+        // An execution that is repeated here switches nothing back.
+        executions: former_record.unwrap_or_default().executions,
     };
     let written = former.put_epoch_record(&next, former_version).await;
     if !written.map_err(AcceptError::Unconfirmed)? {

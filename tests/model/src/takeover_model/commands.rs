@@ -20,6 +20,7 @@ fn request(operation: SwitchOperation, peer_epoch: Option<Epoch>) -> FailoverReq
                 ..SwitchoverReadings::default()
             }),
         },
+        execution: None,
     }
 }
 
