@@ -45,6 +45,7 @@ FUNCTIONS = {
     "Digest": "digest",
     "Readiness": "readiness",
     "Canary": "canary",
+    "Takeover": "takeover",
 }
 # Tests expect of each resync that it finds everything.
 EVERY_RESYNC = 'partition-scan = "every-resync"\nattachment-scan = "every-resync"\n'
@@ -254,6 +255,8 @@ class Deployment:
             **({"TWINLAKE_CALL_LOG": str(self.home / "calls.jsonl"), "TWINLAKE_SANDBOX_URL": self.sandbox_url}
                if self.records_calls else {}),
             **({"TWINLAKE_ALLOW_MISSING_BUS": "1"} if self.allows_missing_bus else {}),
+            # Here no request is under way that a takeover would have to wait for.
+            "TWINLAKE_LOCAL_WAIT_SECONDS": "2",
         })
         wait_for("the sandbox answers",
                  lambda: self.is_healthy(f"{self.sandbox_url}/_sandbox/health"))
@@ -287,9 +290,9 @@ class Deployment:
         return calls, role_policies(self.client("iam", PRIMARY), {call["role"] for call in calls})
 
     @contextlib.contextmanager
-    def lost_region(self, region):
+    def lost_region(self, region, role=""):
         """Lets a Region answer no function. Yields a set, which holds (service, action, Region) of each call of
-        the functions at the end."""
+        the functions at the end, or of those whose role has this in its name."""
         log, file = self.home / "calls.jsonl", self.home / "lost-region"
         start = log.stat().st_size if log.exists() else 0
         made = set()
@@ -301,7 +304,7 @@ class Deployment:
             with open(log) as calls:
                 calls.seek(start)
                 made |= {(*action.split(":"), call["region"]) for call in map(json.loads, calls)
-                         for action, _ in checks(call, ACCOUNT)}
+                         if role in call["role"] for action, _ in checks(call, ACCOUNT)}
 
     def assert_calls_are_allowed(self):
         """Raises AssertionError if a function made a call that its role does not allow."""

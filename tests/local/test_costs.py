@@ -189,7 +189,7 @@ def idle_dollars(heartbeat, resync_calls, ledger_bytes):
     alarms = [name for name, resource in RESOURCES.items()
               if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource]
     queues = [function for function in FUNCTIONS
-              if "Messages" in RESOURCES[function]["Properties"]["Events"]]
+              if "Messages" in RESOURCES[function]["Properties"].get("Events", {})]
     # The lag has three channels.
     series = len([name for name, dimension in metrics() if dimension is None]) + 3 + SERVICES
     rechecks = MONTH_SECS / schedule_secs("ReplicationEvent")
@@ -242,7 +242,7 @@ def assert_projection_agrees(usage):
         assert abs(projected - used) <= 0.4 * used, (name, projected, used)
     alarms = [name for name, resource in RESOURCES.items()
               if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource]
-    queues = [function for function in FUNCTIONS if "Messages" in RESOURCES[function]["Properties"]["Events"]]
+    queues = [function for function in FUNCTIONS if "Messages" in RESOURCES[function]["Properties"].get("Events", {})]
     series = len([name for name, dimension in metrics() if dimension is None]) + 3 + SERVICES
     locations = constant("crates/engine/src/readiness.rs", "MAX_SAMPLED_LOCATIONS")
     ends = constant("crates/aws/src/infrastructure/buckets.rs", "SAMPLES_PER_END")

@@ -25,7 +25,7 @@ ICEBERG_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteOb
 # Actions of the adapters that reconciliation does not use.
 OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject", "ssm:GetParameter", "ssm:PutParameter",
                        "lakeformation:DescribeLakeFormationIdentityCenterConfiguration"}
-# Actions by which commands wake crawlers and triggers after a takeover: no function may.
+# Actions by which commands, and the takeover function, wake crawlers and triggers after a takeover.
 WAKE_ACTIONS = {"glue:UpdateCrawlerSchedule", "glue:StartCrawlerSchedule", "glue:StartTrigger"}
 # Actions that Lambda performs with a function's role.
 PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
@@ -286,6 +286,80 @@ def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
                            for action in actions)
 
 
+def test_the_takeover_function_calls_what_a_failover_needs_in_its_region_alone():
+    logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    # What a failover calls, what proves that an object is gone whose grant fails, and what wakes crawlers and triggers.
+    assert allowed_actions("Takeover") == logs | {
+        "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem",
+        "glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTables", "glue:UpdateDatabase",
+        "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions", "lakeformation:BatchGrantPermissions",
+    } | WAKE_ACTIONS | {"glue:GetJob", "glue:GetCrawlers", "glue:GetCrawler", "glue:GetTriggers", "glue:GetTrigger"}
+    for statement, _ in statements("Takeover"):
+        assert "PeerRegion" not in str(statement), statement
+    for function in FUNCTIONS:
+        woken = WAKE_ACTIONS & allowed_actions(function)
+        assert bool(woken) == (function == "Takeover"), function
+    assert "TakeoverRole" in str(TEMPLATE["Outputs"]["Roles"]["Value"]), "grants need an administrator"
+    # F-14: an administrator may not alter a database that another role created.
+    writers = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["TWINLAKE_WRITER_ROLE_ARNS"]
+    assert "TakeoverRole" in str(writers)
+    # Nothing starts it but people and their plans.
+    properties = RESOURCES["Takeover"]["Properties"]
+    assert "Events" not in properties and properties["Timeout"] == 900
+    assert not [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Lambda::Permission"]
+
+
+def test_the_rights_of_a_switchover_are_optional_and_the_only_ones_in_the_other_region():
+    assert TEMPLATE["Parameters"]["SwitchoverByFunction"]["Default"] == "false"
+    role = RESOURCES["TakeoverRole"]["Properties"]
+    assert role["ManagedPolicyArns"] == [
+        {"Fn::If": ["SwitchesOverByFunction", {"Ref": policy}, {"Ref": "AWS::NoValue"}]}
+        for policy in ("ReconcilePolicy", "SwitchoverPolicy")]
+    policy = RESOURCES["SwitchoverPolicy"]
+    assert policy["Condition"] == "SwitchesOverByFunction"
+    writes = {}
+    for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+        statement = statement.get("Fn::If", [None, statement])[1]
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            if not re.search(r":(Get|BatchGet(Item|Table)|List|Query)", action):
+                writes[action] = (statement["Resource"], statement.get("Condition"))
+    ledger = {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${PeerRegion}:${AWS::AccountId}:table/${LedgerTableName}"}
+    peer = {"StringEquals": {"aws:RequestedRegion": {"Ref": "PeerRegion"}}}
+    assert writes == {
+        **dict.fromkeys(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"],
+                        (ledger, None)),
+        "lakeformation:BatchGrantPermissions": ("*", peer), "lakeformation:BatchRevokePermissions": ("*", peer)}
+    variables = RESOURCES["Takeover"]["Properties"]["Environment"]["Variables"]
+    assert variables["TWINLAKE_SWITCHOVER"] == {"Ref": "SwitchoverByFunction"}
+
+
+def test_the_state_machine_invokes_the_function_until_it_has_an_end():
+    machine = RESOURCES["TakeoverStateMachine"]["Properties"]
+    states = machine["Definition"]["States"]
+    run, decide = states["Run"], states["Decide"]
+    assert run["Parameters"] == {
+        "FunctionName": {"Fn::GetAtt": ["Takeover", "Arn"]},
+        # The same name of the execution and the same input at each invocation.
+        "Payload": {"execution.$": "$$.Execution.Id", "input.$": "$$.Execution.Input"}}
+    assert run["TimeoutSeconds"] > RESOURCES["Takeover"]["Properties"]["Timeout"]
+    assert run["Retry"][0]["ErrorEquals"] == ["States.ALL"]
+    assert machine["Definition"]["TimeoutSeconds"] > 20 * run["TimeoutSeconds"]
+    # Each outcome of the code has its place: what is no end, and what is a success. The others end in a failure.
+    code = (ROOT / "crates/lambda/src/handlers/takeover/answer.rs").read_text()
+    code = code[code.index("fn outcome"):code.index("fn is_primary")]
+    outcomes = set(re.findall(r'=> "([a-z-]+)"', code))
+    nexts = {choice["StringEquals"]: choice["Next"] for choice in decide["Choices"]}
+    assert outcomes - nexts.keys() == {"refused", "failed"} and nexts.keys() <= outcomes
+    assert nexts.pop("continue") == "Run" and set(nexts.values()) == {"Done"}
+    assert decide["Default"] == "NotDone" and states["NotDone"] == {
+        "Type": "Fail", "ErrorPath": "$.outcome", "CausePath": "$.message"}
+    role = RESOURCES["TakeoverStateMachineRole"]["Properties"]
+    (policy,) = role["Policies"]
+    assert policy["PolicyDocument"]["Statement"] == [{
+        "Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": {"Fn::GetAtt": ["Takeover", "Arn"]}}]
+
+
 def test_the_readiness_function_reads_both_regions_and_writes_only_its_results():
     writes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
     own = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "sns:Publish"}
@@ -361,11 +435,11 @@ def test_glue_tools_are_read_in_both_regions_written_in_one_and_never_woken():
                          allowed)
 
 
-def test_the_roles_of_crawlers_are_passed_to_glue_by_the_resync_alone():
+def test_the_roles_of_crawlers_are_passed_to_glue_by_what_makes_and_what_wakes_crawlers():
     assert TEMPLATE["Parameters"]["GlueToolRoleArns"]["Default"] == ""
     policy = RESOURCES["GlueToolRolePolicy"]
     assert policy["Condition"] == "HasGlueToolRoles"
-    assert policy["Properties"]["Roles"] == [{"Ref": "ResyncRole"}]
+    assert policy["Properties"]["Roles"] == [{"Ref": "ResyncRole"}, {"Ref": "TakeoverRole"}]
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert statement["Action"] == "iam:PassRole"
     assert statement["Resource"] == {"Ref": "GlueToolRoleArns"}
@@ -408,10 +482,10 @@ def test_queues_suit_the_functions_that_read_them():
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
-        events = resource["Properties"]["Events"]
+        events = resource["Properties"].get("Events", {})
         if "Messages" not in events:
-            # Started by a schedule only.
-            assert name in ("Heartbeat", "Monitor", "Digest", "Readiness", "Canary")
+            # Started by a schedule only, or by people.
+            assert name in ("Heartbeat", "Monitor", "Digest", "Readiness", "Canary", "Takeover")
             continue
         source = events["Messages"]["Properties"]
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
@@ -457,11 +531,12 @@ def test_registration_roles_are_passed_only_to_lakeformation():
 
 
 def test_every_limited_call_of_a_function_counts_in_the_limits_of_its_process():
-    """Clients of a second connection would have limits of their own, and pass the ceiling of calls."""
+    """Clients of a second connection would have limits of their own, and pass the ceiling of calls. The takeover function
+    has no ceiling: like the commands, it makes few calls, which nothing else must hold up."""
     adapters = re.compile(r"\b(AwsRegion|QueryToolsRegion|AwsInfrastructure)::new\(")
     using = {path.name: path.read_text() for path in (ROOT / "crates/lambda/src").rglob("*.rs")
              if adapters.search(path.read_text())}
-    assert using.keys() == {"runtime.rs", "readiness.rs"}
+    assert using.keys() == {"runtime.rs", "readiness.rs", "takeover.rs", "both_regions.rs"}
     assert "Clients::connect" not in using["readiness.rs"]
 
 
@@ -586,7 +661,7 @@ def test_failed_scheduled_runs_are_reported():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
         properties = resource["Properties"]
-        events = properties["Events"].values()
+        events = properties.get("Events", {}).values()
         if any(event["Type"] == "ScheduleV2" for event in events):
             config = properties["EventInvokeConfig"]
             if name in ("Heartbeat", "Monitor", "Canary"):
@@ -645,7 +720,7 @@ def test_d4_only_twinlakes_roles_put_events_with_its_source():
 
 def test_d3_every_function_that_grants_may_read_what_it_grants_on():
     granting = [f for f in FUNCTIONS if "lakeformation:BatchGrantPermissions" in allowed_actions(f)]
-    assert len(granting) == 5
+    assert len(granting) == 6
     for function in granting:
         reads = [str(statement["Resource"]) for statement, actions in statements(function)
                  if GRANT_ACTIONS <= set(actions)]
@@ -658,7 +733,7 @@ def test_d3_every_function_that_grants_may_read_what_it_grants_on():
 def test_d7_exactly_the_functions_that_send_to_their_own_queue_may_loop():
     for function in FUNCTIONS:
         properties = RESOURCES[function]["Properties"]
-        source = properties["Events"].get("Messages")
+        source = properties.get("Events", {}).get("Messages")
         queue = source and source["Properties"]["Queue"]
         loops = any("sqs:SendMessage" in actions and statement["Resource"] == queue
                     for statement, actions in statements(function))
@@ -769,7 +844,7 @@ def test_the_monitor_alarm_fires_at_no_schedule_that_is_allowed():
 # CloudFormation takes a resource of another logical ID for a new one, and cannot create it while the one of the same
 # name exists: an upgrade with a renamed ID fails.
 NAMED = {
-    "Ledger": "TableName", "PeerEventBus": "Name", "DefaultEventBusPolicy": "StatementId", "Dashboard": "DashboardName",
+    "Ledger": "TableName", "TakeoverStateMachine": "StateMachineName", "PeerEventBus": "Name", "DefaultEventBusPolicy": "StatementId", "Dashboard": "DashboardName",
     **dict.fromkeys([
         "MonitorAlarm", "VerifiedAgeAlarm", "ReadinessBlockersAlarm", "ReadinessUnknownAlarm", "S3LatencyAlarm",
         "S3PendingAlarm", "S3FailedAlarm", "ForwardDeadLetterQueueAlarm", "CatalogDeadLetterQueueAlarm",
@@ -783,7 +858,7 @@ NAMED_SCHEDULES = {
 
 def test_resources_with_names_keep_their_logical_ids():
     names = {"AlarmName", "BucketName", "DashboardName", "FunctionName", "LogGroupName", "ManagedPolicyName", "Name",
-             "QueueName", "RoleName", "StatementId", "TableName", "TopicName"}
+             "QueueName", "RoleName", "StateMachineName", "StatementId", "TableName", "TopicName"}
     found = {name: (names & resource["Properties"].keys()).pop() for name, resource in RESOURCES.items()
              if names & resource["Properties"].keys()}
     assert found == NAMED

@@ -1,5 +1,5 @@
 //! The configuration of a function, read once from the environment. `template.yaml` sets every
-//! variable named here.
+//! variable named here, but for one of the tests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +42,11 @@ pub struct Config {
     /// `TWINLAKE_DEAD_LETTER_QUEUES`: the dead-letter queues of this Region, as comma-separated
     /// `NAME=URL` pairs.
     pub dead_letter_queues: BTreeMap<String, String>,
+    /// `TWINLAKE_SWITCHOVER`: whether the takeover function has the rights for a switchover.
+    pub may_switch_over: bool,
+    /// `TWINLAKE_LOCAL_WAIT_SECONDS`: how long a takeover waits for writers instead of two minutes. It counts only with an
+    /// AWS on this computer, and no template sets it.
+    pub local_wait_secs: Option<u64>,
     /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`: the function's memory in MB.
     pub memory_mb: u64,
 }
@@ -123,6 +128,8 @@ impl Config {
             dead_letter_queues: parse_pairs(
                 &get("TWINLAKE_DEAD_LETTER_QUEUES").unwrap_or_default(),
             ),
+            may_switch_over: get("TWINLAKE_SWITCHOVER").is_some_and(|text| text == "true"),
+            local_wait_secs: get("TWINLAKE_LOCAL_WAIT_SECONDS").and_then(|text| text.parse().ok()),
             memory_mb: get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(DEFAULT_MEMORY_MB),

@@ -6,6 +6,7 @@ pub(crate) mod query;
 pub(crate) mod readiness;
 pub(crate) mod replication;
 pub(crate) mod scheduled;
+pub(crate) mod takeover;
 
 use crate::runtime::Runtime;
 use crate::telemetry::ReconcileCounts;

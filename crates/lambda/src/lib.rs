@@ -19,5 +19,6 @@ pub use handlers::operations::operations;
 pub use handlers::readiness::{InspectedInfrastructure, readiness};
 pub use handlers::replication::replication_notices;
 pub use handlers::scheduled::{digest, heartbeat, monitor};
+pub use handlers::takeover::{TakeoverRuntime, takeover};
 pub use handlers::{BatchResponse, catalog_changes, own_access, resync};
 pub use runtime::Runtime;

@@ -89,12 +89,7 @@ impl Runtime {
     /// # Errors
     /// An environment variable is missing or invalid.
     pub async fn from_environment() -> Result<Self, lambda_runtime::Error> {
-        tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_target(false)
-            .with_max_level(tracing::Level::INFO)
-            .init();
+        init_logging();
         let config = Config::from_environment()?;
         let local = Clients::connect(&config.region).await;
         let peer = Clients::connect(&config.peer_region).await;
@@ -258,4 +253,14 @@ impl Runtime {
             now: self.clock.now(),
         }
     }
+}
+
+/// Writes a JSON object for each line of the log.
+pub(crate) fn init_logging() {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
 }
