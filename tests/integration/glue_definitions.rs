@@ -1,13 +1,15 @@
 //! What crawlers and triggers name: security configurations are replicated with the keys of the standby.
 
-use crate::glue_tools::{assert_asleep, crawler, key, policy, set};
+use crate::glue_tools::{
+    assert_asleep, assert_deletions_are_held, assert_lost_answers_harm_nothing, crawler, key,
+    nothing_written, policy, set,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use twinlake_core::audit::AuditRule;
+use twinlake_core::Policy;
 use twinlake_core::ledger::SubjectState;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
-use twinlake_core::{CallErrorKind, Policy};
 use twinlake_tests::harness::{PRIMARY, STANDBY};
 use twinlake_tests::query_lab::{Lab, findings, kms, object};
 
@@ -52,10 +54,6 @@ fn replicated() -> Lab {
     assert_asleep(&lab);
     let _ = lab.standby.take_writes();
     lab
-}
-
-fn nothing_written(lab: &Lab) -> bool {
-    lab.standby.take_writes().is_empty()
 }
 
 #[test]
@@ -202,29 +200,12 @@ fn keeps_its_hands_off() {
 
 #[test]
 fn lost_rights_and_lost_answers_delete_and_double_nothing() {
-    let lab = replicated();
-    for sim in [&lab.primary, &lab.standby] {
-        sim.fail("ListSecurityConfiguration", CallErrorKind::Denied, 99);
-        let outcome = lab.resync();
-        assert!(!findings(&outcome, FindingKind::Denied).is_empty());
-        sim.fail("ListSecurityConfiguration", CallErrorKind::Denied, 0);
-        assert!(nothing_written(&lab));
-    }
-    lab.primary.hide(&sse("other"));
-    assert!(!lab.resync().is_done());
-    assert!(nothing_written(&lab));
-    // The creation takes effect, and nobody hears of it.
-    let lab = filled(policy(""));
-    lab.standby.lose_answers("CreateSecurityConfiguration", 1);
-    let first = lab.resync();
-    assert_eq!(first.failed.len(), 1, "{first:#?}");
-    let outcome = lab.resync();
-    assert!(outcome.is_done(), "{outcome:#?}");
-    let creations = lab.standby.take_writes();
-    let creations = creations
-        .iter()
-        .filter(|call| call.starts_with("CreateSecurity"));
-    assert_eq!(creations.count(), 2);
+    assert_lost_answers_harm_nothing(
+        &replicated(),
+        &filled(policy("")),
+        "SecurityConfiguration",
+        &sse("other"),
+    );
 }
 
 #[test]
@@ -258,12 +239,5 @@ fn deletions_follow_with_proof_and_within_the_limit() {
     assert!(lab.resync().is_done());
     let _ = lab.standby.take_writes();
     let gone: BTreeSet<ObjectKey> = (0..3).map(|number| sse(&format!("c{number}"))).collect();
-    for key in &gone {
-        lab.primary.remove(key);
-    }
-    let outcome = lab.resync();
-    assert_eq!(outcome.rejections.len(), 3, "{outcome:#?}");
-    let mut rejections = outcome.rejections.iter();
-    assert!(rejections.all(|one| one.rule == AuditRule::DeletionLimit));
-    assert!(nothing_written(&lab));
+    assert_deletions_are_held(&lab, &gone);
 }

@@ -77,8 +77,51 @@ pub(crate) fn assert_asleep(lab: &Lab) {
     assert!(!objects.values().any(QueryObject::is_awake), "{objects:#?}");
 }
 
-fn nothing_written(lab: &Lab) -> bool {
+pub(crate) fn nothing_written(lab: &Lab) -> bool {
     lab.standby.take_writes().is_empty()
+}
+
+/// A listing that a Region refuses, or that hides an object, deletes nothing, and a creation whose answer is lost is not
+/// repeated. `kind` is what the names of the calls end in; the labs have two objects of the kind in the primary.
+pub(crate) fn assert_lost_answers_harm_nothing(
+    replicated: &Lab,
+    filled: &Lab,
+    kind: &str,
+    hidden: &ObjectKey,
+) {
+    let listing = format!("List{kind}");
+    for sim in [&replicated.primary, &replicated.standby] {
+        sim.fail(&listing, CallErrorKind::Denied, 99);
+        let outcome = replicated.resync();
+        assert!(!findings(&outcome, FindingKind::Denied).is_empty());
+        sim.fail(&listing, CallErrorKind::Denied, 0);
+        assert!(nothing_written(replicated));
+    }
+    replicated.primary.hide(hidden);
+    assert!(!replicated.resync().is_done());
+    assert!(nothing_written(replicated));
+    // The creation takes effect, and nobody hears of it.
+    let creation = format!("Create{kind}");
+    filled.standby.lose_answers(&creation, 1);
+    let first = filled.resync();
+    assert_eq!(first.failed.len(), 1, "{first:#?}");
+    let outcome = filled.resync();
+    assert!(outcome.is_done(), "{outcome:#?}");
+    let creations = filled.standby.take_writes();
+    let creations = creations.iter().filter(|call| call.starts_with(&creation));
+    assert_eq!(creations.count(), 2);
+}
+
+/// The primary deletes three objects, which is more than the limit.
+pub(crate) fn assert_deletions_are_held(lab: &Lab, gone: &BTreeSet<ObjectKey>) {
+    for key in gone {
+        lab.primary.remove(key);
+    }
+    let outcome = lab.resync();
+    assert_eq!(outcome.rejections.len(), 3, "{outcome:#?}");
+    let mut rejections = outcome.rejections.iter();
+    assert!(rejections.all(|one| one.rule == AuditRule::DeletionLimit));
+    assert!(nothing_written(lab));
 }
 
 pub(crate) fn set(lab: &Lab, name: &str, field: &str, value: Value) {
