@@ -32,7 +32,7 @@ fn full() -> QueryObject {
                     "Enabled": true, "KmsKey": "key-4", "LogLocation": "s3://logs/"},
             },
             "EngineConfiguration": {
-                "CoordinatorDpuSize": 1, "MaxConcurrentDpus": 20, "DefaultExecutorDpuSize": 1,
+                "CoordinatorDpuSize": 1, "MaxConcurrentDpus": 40, "DefaultExecutorDpuSize": 1,
                 "AdditionalConfigs": {"a": "b"}, "SparkProperties": {"c": "d"},
                 "Classifications": [{"Name": "n", "Properties": {"e": "f"}}]},
             "CustomerContentEncryptionConfiguration": {"KmsKey": "key-5"},
@@ -455,7 +455,8 @@ fn an_update_sends_the_values_that_have_to_be_sent_with_others() {
     assert_eq!(added.additional_configuration.as_deref(), Some("{}"));
     assert_eq!(added.enable_minimum_encryption_configuration, Some(true));
     let engine = added.engine_configuration.unwrap();
-    assert_eq!(engine.max_concurrent_dpus, 20);
+    // Without a value, the SDK takes 20.
+    assert_eq!(engine.max_concurrent_dpus, 40);
     let removed = to_configuration_updates(&full, &bare).unwrap().unwrap();
     assert_eq!(removed.additional_configuration.as_deref(), Some(""));
     assert_eq!(removed.enable_minimum_encryption_configuration, Some(false));
