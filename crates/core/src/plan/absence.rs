@@ -90,6 +90,19 @@ pub(super) fn unproven_absence(
     Some((FindingKind::Denied, why))
 }
 
+/// Returns why the deletion in the primary of what the standby has is not proven, with the kind of the finding. Somebody
+/// is told at once, also where only an approval is missing: the standby has more than the primary until then.
+pub(super) fn unproven_deletion(
+    primary: &Snapshot,
+    proof: &AbsenceProof,
+) -> Option<(FindingKind, &'static str)> {
+    let (kind, why) = unproven_absence(primary, proof)?;
+    match kind == FindingKind::OnHold {
+        true => Some((FindingKind::Denied, why)),
+        false => Some((kind, why)),
+    }
+}
+
 /// Returns why what a Region does not show may exist there all the same, with the kind of the finding; `None` if
 /// Twinlake's role sees everything.
 pub(super) fn unproven_sight(snapshot: &Snapshot) -> Option<(FindingKind, &'static str)> {
@@ -122,6 +135,7 @@ fn with_sibling_seen(proof: &AbsenceProof) -> AbsenceProof {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{CallError, CallErrorKind};
 
     #[test]
     fn every_missing_part_of_a_proof_has_its_own_finding() {
@@ -147,5 +161,32 @@ mod tests {
         assert_eq!(without(|proof| proof.sibling_seen = false), denied);
         assert_eq!(without(|proof| proof.unlisted = false), unreadable);
         assert_eq!(without(|proof| proof.not_returned = false), unreadable);
+    }
+
+    #[test]
+    fn a_deletion_that_waits_for_an_approval_is_told_at_once_and_a_failed_read_is_made_again() {
+        let error = |kind| CallError::new(kind, "x", "us-east-1", "no");
+        let mut proof = AbsenceProof {
+            not_returned: true,
+            unlisted: true,
+            is_administrator: true,
+            sibling_seen: true,
+            deletion_named: false,
+            read_error: Some(error(CallErrorKind::Invalid)),
+        };
+        let mut snapshot = Snapshot::default();
+        let kinds = |snapshot: &Snapshot, proof: &AbsenceProof| {
+            [
+                unproven_absence(snapshot, proof),
+                unproven_deletion(snapshot, proof),
+            ]
+            .map(|unproven| unproven.map(|(kind, _)| kind))
+        };
+        let (held, denied) = (Some(FindingKind::OnHold), Some(FindingKind::Denied));
+        assert_eq!(kinds(&snapshot, &proof), [held, denied]);
+        proof.is_administrator = false;
+        assert_eq!(kinds(&snapshot, &proof), [denied; 2]);
+        snapshot.settings = Some(Observation::Unknown(error(CallErrorKind::Contended)));
+        assert_eq!(kinds(&snapshot, &proof), [Some(FindingKind::Unreadable); 2]);
     }
 }

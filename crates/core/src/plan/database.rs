@@ -1,6 +1,6 @@
 //! Plans databases.
 
-use super::absence::unproven_absence;
+use super::absence::unproven_deletion;
 use super::link::{self, LinkConflict};
 use super::{
     Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, iceberg, opt_ins, pairing,
@@ -311,7 +311,7 @@ pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
             narrow(builder, name, grants::plan_named_revokes_only);
             continue;
         }
-        if let Some((kind, why)) = unproven_absence(inputs.primary, proof) {
+        if let Some((kind, why)) = unproven_deletion(inputs.primary, proof) {
             let reason =
                 format!("it was not found in the primary, and its deletion is not proven: {why}");
             builder.mark_not_in_sync(&subject, SubjectState::OutOfSync, kind, reason);

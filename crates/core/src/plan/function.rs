@@ -1,6 +1,6 @@
 //! Plans user-defined functions.
 
-use super::{FindingKind, PlanBuilder, absence::unproven_absence, database::mark_withheld, link};
+use super::{FindingKind, PlanBuilder, absence::unproven_deletion, database::mark_withheld, link};
 use crate::catalog::{Function, Observed, differences, digest};
 use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::FunctionId;
@@ -53,7 +53,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &FunctionId) {
             if !is_paired(inputs.epoch, inputs.rows.get(&subject), existing) {
                 return;
             }
-            if let Some((kind, why)) = unproven_absence(inputs.primary, proof) {
+            if let Some((kind, why)) = unproven_deletion(inputs.primary, proof) {
                 let reason = format!(
                     "it was not found in the primary, and its deletion is not proven: {why}"
                 );

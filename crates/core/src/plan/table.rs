@@ -1,6 +1,6 @@
 //! Plans tables.
 
-use super::absence::unproven_absence;
+use super::absence::unproven_deletion;
 use super::columns::TableChange;
 use super::link::{self, LinkConflict};
 use super::{
@@ -468,7 +468,7 @@ fn plan_absent_in_primary(
         narrow(builder, id, Some(existing), grants::plan_own_revokes);
         return;
     }
-    if let Some((kind, why)) = unproven_absence(builder.inputs.primary, proof) {
+    if let Some((kind, why)) = unproven_deletion(builder.inputs.primary, proof) {
         let reason =
             format!("it was not found in the primary, and its deletion is not proven: {why}");
         builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
