@@ -42,7 +42,7 @@ test-fast: ## Runs the tests that need no local AWS: unit tests, properties, sce
 test-other-primary: ## Runs the tests over both Regions again, with the policy's site b as primary
 	TWINLAKE_PRIMARY_SITE=b cargo test --workspace --locked --test integration -- alerts:: errors:: event_batch:: \
 	    excess_access:: external_schemas:: glue_connections:: glue_definitions:: glue_jobs:: glue_tools:: glue_workflows:: grant_call_counts:: guarded_writes:: links:: monitor:: named_revokes:: properties:: s3_replication:: \
-	    scan_intervals:: service_answers:: verified_at:: changes_during_runs:: lf_tag_lease:: subject_states:: \
+	    scan_intervals:: service_answers:: stale_listings:: verified_at:: changes_during_runs:: lf_tag_lease:: subject_states:: \
 	    takeover:: failover:: switchover:: divergence::
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template

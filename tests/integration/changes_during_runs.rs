@@ -47,7 +47,7 @@ fn harness_in_sync() -> TestHarness {
 
 /// Runs a resync of everything, with something that happens before its call with this index. Returns the
 /// report and what `meanwhile` returned; `None` if there is no such call.
-fn resync_interrupted<T>(
+pub(crate) fn resync_interrupted<T>(
     harness: &TestHarness,
     call_index: usize,
     meanwhile: impl FnOnce() -> T,
@@ -59,24 +59,17 @@ fn resync_interrupted<T>(
     (report.unwrap(), result)
 }
 
-#[test]
-fn nobody_sees_what_the_primary_never_showed_them() {
+/// While a resync runs, the primary revokes what the Analyst and the Auditor may read, and then shows more. Before whichever
+/// call that happens, the standby shows nobody what the primary never showed them.
+pub(crate) fn assert_nobody_sees_what_was_never_shown(build: impl Fn() -> TestHarness) {
     let mut shown = 0;
     for call_index in 0.. {
-        let harness = harness_in_sync();
+        let harness = build();
         let before = access_comparison(&harness.sim);
         let (_, after) = resync_interrupted(&harness, call_index, || {
-            let revoked = [
-                ("Analyst", table_resource("orders")),
-                ("Auditor", all_tables_resource()),
-            ];
-            for (role, resource) in &revoked {
-                call(
-                    &harness,
-                    PRIMARY,
-                    "RevokePermissions",
-                    permission_request(role, resource),
-                );
+            for (role, resource) in revoked_meanwhile() {
+                let request = permission_request(role, &resource);
+                call(&harness, PRIMARY, "RevokePermissions", request);
             }
             let update = table_request("sales", "orders", &["id", "ssn"]);
             call(&harness, PRIMARY, "UpdateTable", update);
@@ -96,13 +89,23 @@ fn nobody_sees_what_the_primary_never_showed_them() {
             never_shown.is_empty(),
             "before call {call_index}: {never_shown:?}"
         );
-        shown += usize::from(
-            equality_oracle::contents(&state, STANDBY)
-                .keys()
-                .any(|key| key.contains("salaries")),
-        );
+        let standby = equality_oracle::contents(&state, STANDBY);
+        shown += usize::from(standby.keys().any(|key| key.contains("salaries")));
     }
     assert!(shown > 0, "the run saw the change");
+}
+
+/// The grants in `sales` that are revoked meanwhile.
+pub(crate) fn revoked_meanwhile() -> [(&'static str, Value); 2] {
+    [
+        ("Analyst", table_resource("orders")),
+        ("Auditor", all_tables_resource()),
+    ]
+}
+
+#[test]
+fn nobody_sees_what_the_primary_never_showed_them() {
+    assert_nobody_sees_what_was_never_shown(harness_in_sync);
 }
 
 /// Regions in sync: the Clerk may read one column of a table by a data cells filter, and Bob what is

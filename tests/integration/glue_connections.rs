@@ -56,12 +56,7 @@ fn filled(policy: Policy) -> Lab {
 }
 
 fn replicated() -> Lab {
-    let lab = filled(paired(""));
-    let outcome = lab.resync();
-    assert!(outcome.is_done(), "{outcome:#?}");
-    assert_eq!(outcome.applied.len(), 3);
-    let _ = lab.standby.take_writes();
-    lab
+    filled(paired("")).in_sync(3)
 }
 
 #[test]

@@ -63,12 +63,7 @@ pub(crate) fn filled(policy: Policy) -> Lab {
 }
 
 pub(crate) fn replicated() -> Lab {
-    let lab = filled(policy(""));
-    let outcome = lab.resync();
-    assert!(outcome.is_done(), "{outcome:#?}");
-    assert_eq!(outcome.applied.len(), 6);
-    let _ = lab.standby.take_writes();
-    lab
+    filled(policy("")).in_sync(6)
 }
 
 /// No tool of the standby runs by itself.

@@ -47,12 +47,8 @@ fn filled(policy: Policy) -> Lab {
 }
 
 fn replicated() -> Lab {
-    let lab = filled(policy(""));
-    let outcome = lab.resync();
-    assert!(outcome.is_done(), "{outcome:#?}");
-    assert_eq!(outcome.applied.len(), 5);
+    let lab = filled(policy("")).in_sync(5);
     assert_asleep(&lab);
-    let _ = lab.standby.take_writes();
     lab
 }
 

@@ -517,6 +517,21 @@ fn a_long_memory_is_an_object_that_is_replaced() {
 }
 
 #[test]
+fn a_memory_that_the_ledger_can_hold_writes_no_index_object() {
+    let lake = Lake::new();
+    let files = &lake.harness.table_files;
+    let mut table = LakeTable::new(files, "orders");
+    for _ in 0..3 {
+        let metadata = table.append();
+        lake.commit(&table, &metadata);
+    }
+    let memories = lake.harness.ledger.contents().relocation_memories;
+    assert!(!memories[&id()].0.contains("/index-"));
+    let files = files.files();
+    assert!(files.keys().all(|path| !path.contains("/index-")));
+}
+
+#[test]
 fn what_is_refused_is_blocked_and_not_asked_for_again() {
     let lake = Lake::new();
     let files = &lake.harness.table_files;

@@ -13,6 +13,21 @@ def principal(role):
     return {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/{role}"}
 
 
+def set_up_writers(deployment):
+    """A table with grants to write and to read in both Regions, and an operation document with a freeze."""
+    glue, lf = deployment.client("glue", PRIMARY), deployment.client("lakeformation", PRIMARY)
+    glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
+    glue.create_table(DatabaseName="sales", TableInput=table_input("orders"))
+    for role, permission, option in WRITES | READS:
+        lf.grant_permissions(Principal=principal(role), Resource=TABLE, Permissions=[permission],
+                             PermissionsWithGrantOption=[permission] if option else [])
+    wait_until_identical(deployment)
+    deployment.resync()
+    (deployment.home / "freeze.toml").write_text('[takeover]\nfreeze = "grants"\n')
+    for region in (PRIMARY, STANDBY):
+        deployment.twinlake("policy", "push", "--operation", "freeze.toml", "--region", region)
+
+
 def held(deployment, region):
     """The grants on the table, each as role, permission and grant option, but for those of Twinlake."""
     listed = deployment.client("lakeformation", region).list_permissions(ResourceType="TABLE", Resource=TABLE)
@@ -41,17 +56,7 @@ def wait_for_the_last_gate(deployment, command, region, primary):
 
 
 def test_writers_lose_their_grants_in_the_former_primary_until_the_failback(deployment):
-    glue, lf = deployment.client("glue", PRIMARY), deployment.client("lakeformation", PRIMARY)
-    glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
-    glue.create_table(DatabaseName="sales", TableInput=table_input("orders"))
-    for role, permission, option in WRITES | READS:
-        lf.grant_permissions(Principal=principal(role), Resource=TABLE, Permissions=[permission],
-                             PermissionsWithGrantOption=[permission] if option else [])
-    wait_until_identical(deployment)
-    deployment.resync()
-    (deployment.home / "freeze.toml").write_text('[takeover]\nfreeze = "grants"\n')
-    for region in (PRIMARY, STANDBY):
-        deployment.twinlake("policy", "push", "--operation", "freeze.toml", "--region", region)
+    set_up_writers(deployment)
 
     wait_for_the_last_gate(deployment, "switchover", STANDBY, PRIMARY)
     done = run(deployment, "switchover", STANDBY, "--writers-stopped", "--validate-only")

@@ -5,8 +5,7 @@ of the former primary goes back."""
 import pytest
 
 from stack import DEPLOYMENT, PRIMARY, STANDBY, Deployment, wait_for
-from test_end_to_end import table_input, wait_until_identical
-from test_freeze import READS, TABLE, WRITES, held, principal
+from test_freeze import READS, WRITES, held, set_up_writers
 from test_takeover_function import epoch_item, invoke_by_plan, run
 
 WITH_SWITCHOVER = DEPLOYMENT.replace("[parameters]", '[parameters]\nSwitchoverByFunction = "true"')
@@ -43,17 +42,7 @@ def wait_for_open_gates(deployment, region, primary):
 
 
 def test_a_plan_switches_over_and_its_repetitions_change_nothing(deployment):
-    glue, lf = deployment.client("glue", PRIMARY), deployment.client("lakeformation", PRIMARY)
-    glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
-    glue.create_table(DatabaseName="sales", TableInput=table_input("orders"))
-    for role, permission, option in WRITES | READS:
-        lf.grant_permissions(Principal=principal(role), Resource=TABLE, Permissions=[permission],
-                             PermissionsWithGrantOption=[permission] if option else [])
-    wait_until_identical(deployment)
-    deployment.resync()
-    (deployment.home / "freeze.toml").write_text('[takeover]\nfreeze = "grants"\n')
-    for region in (PRIMARY, STANDBY):
-        deployment.twinlake("policy", "push", "--operation", "freeze.toml", "--region", region)
+    set_up_writers(deployment)
     output = wait_for_open_gates(deployment, STANDBY, PRIMARY)
     assert output["outcome"] == "validated" and len(output["steps"]) == 6, output
     assert held(deployment, PRIMARY) == WRITES | READS and epoch_item(deployment) == "", "nothing is changed by a look"

@@ -171,6 +171,15 @@ impl Lab {
         self.resync_with(|_| {})
     }
 
+    /// The lab after its first resync, which writes so many objects in the standby.
+    pub fn in_sync(self, objects: usize) -> Self {
+        let outcome = self.resync();
+        assert!(outcome.is_done(), "{outcome:#?}");
+        assert_eq!(outcome.applied.len(), objects);
+        let _ = self.standby.take_writes();
+        self
+    }
+
     pub fn key_of(&self, athena: &SimQueryTools, name: &str) -> ObjectKey {
         let objects = athena.objects();
         let is_it =

@@ -135,7 +135,12 @@ where
         let withheld = grants_of(&stored(ledger).await?, |frozen| {
             frozen.is_of_former_primary(at.0, at.1)
         });
-        let is_withheld = |change: &FormerChange| matches!(&change.step, Some(Step::Grant { grant, .. }) if withheld.contains_key(grant));
+        let is_withheld = |change: &FormerChange| {
+            let step = change.step.as_ref();
+            step.is_some_and(
+                |step| matches!(step, Step::Grant { grant, .. } if withheld.contains_key(grant)),
+            )
+        };
         // The defaults of a standby are closed; the ledger keeps those of the primary.
         let given_up = given_up(&report, |change| {
             !change.is_table_default() && !is_withheld(change) && counts(record, change)
